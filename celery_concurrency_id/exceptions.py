@@ -1,0 +1,67 @@
+"""Every error of the package, under one root."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.exceptions import ImproperlyConfigured
+
+__all__ = ("ConcurrencyError", "InvalidOption", "InvalidSetting", "SemaphoreUnavailable", "UnsupportedBroker")
+
+
+class ConcurrencyError(Exception):
+    """Root of all errors raised by celery-concurrency-id."""
+
+
+class InvalidOption(ConcurrencyError, ImproperlyConfigured):
+    """A task option is wrong; raised when the task is bound.
+
+    Attributes:
+        task: Name of the task.
+        option: Name of the option.
+        value: What was given.
+        expected: What would be right.
+    """
+
+    def __init__(self, task: str, option: str, value: Any, expected: str) -> None:
+        self.task, self.option, self.value, self.expected = task, option, value, expected
+        super().__init__(f"task {task!r}: {option}={value!r} is refused: expected {expected}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.task, self.option, self.value, self.expected)
+
+
+class InvalidSetting(ConcurrencyError, ImproperlyConfigured):
+    """A setting is wrong; raised when the settings are first read.
+
+    Attributes:
+        setting: Name of the setting.
+        value: What was given.
+        expected: What would be right.
+    """
+
+    def __init__(self, setting: str, value: Any, expected: str) -> None:
+        self.setting, self.value, self.expected = setting, value, expected
+        super().__init__(f"setting {setting}={value!r} is refused: expected {expected}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.setting, self.value, self.expected)
+
+
+class SemaphoreUnavailable(ConcurrencyError):
+    """Redis, which holds the slots, cannot be reached or answers with an error."""
+
+
+class UnsupportedBroker(ConcurrencyError, ImproperlyConfigured):
+    """The broker's transport cannot serve gated queues; raised at worker start.
+
+    Attributes:
+        transport: Name of the transport.
+    """
+
+    def __init__(self, transport: str, expected: str) -> None:
+        self.transport, self.expected = transport, expected
+        super().__init__(f"broker transport {transport!r} cannot serve tasks with a concurrency limit: {expected}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.transport, self.expected)
