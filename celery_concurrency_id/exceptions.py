@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery.exceptions import ImproperlyConfigured
-
 __all__ = ("ConcurrencyError", "InvalidOption", "InvalidSetting", "SemaphoreUnavailable", "UnsupportedBroker")
 
 
@@ -13,7 +11,7 @@ class ConcurrencyError(Exception):
     """Root of all errors raised by celery-concurrency-id."""
 
 
-class InvalidOption(ConcurrencyError, ImproperlyConfigured):
+class InvalidOption(ConcurrencyError, ValueError):
     """A task option is wrong; raised when the task is bound.
 
     Attributes:
@@ -31,7 +29,7 @@ class InvalidOption(ConcurrencyError, ImproperlyConfigured):
         return type(self), (self.task, self.option, self.value, self.expected)
 
 
-class InvalidSetting(ConcurrencyError, ImproperlyConfigured):
+class InvalidSetting(ConcurrencyError, ValueError):
     """A setting is wrong; raised when the settings are first read.
 
     Attributes:
@@ -52,7 +50,7 @@ class SemaphoreUnavailable(ConcurrencyError):
     """Redis, which holds the slots, cannot be reached or answers with an error."""
 
 
-class UnsupportedBroker(ConcurrencyError, ImproperlyConfigured):
+class UnsupportedBroker(ConcurrencyError, ValueError):
     """The broker's transport cannot serve gated queues; raised at worker start.
 
     Attributes:

@@ -1,0 +1,19 @@
+"""Shared concurrency limits for plain Celery workers."""
+
+from __future__ import annotations
+
+from .exceptions import ConcurrencyError, InvalidOption, InvalidSetting, SemaphoreUnavailable, UnsupportedBroker
+from .plugin import install
+from .task import QueuedTask
+
+__all__ = (
+    "ConcurrencyError",
+    "InvalidOption",
+    "InvalidSetting",
+    "QueuedTask",
+    "SemaphoreUnavailable",
+    "UnsupportedBroker",
+    "install",
+)
+
+__version__ = "0.1.0"

@@ -1,0 +1,59 @@
+"""What is hooked into an app, and where."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.utils.imports import symbol_by_name
+from kombu.utils.objects import cached_property
+
+from .policy import policy_of
+from .producer import announcing
+from .queues import DedicatedQueues
+from .routing import ConcurrencyRouter
+
+__all__ = ("install",)
+
+#: The consumer bootstep; named, not imported: producers need nothing of the worker.
+_STEP = "celery_concurrency_id.worker.bootstep:Concurrency"
+
+
+class ConcurrencyAMQP:
+    """Goes before an app's AMQP class: the routing rule, the dedicated queues, the announcement after a publish."""
+
+    app: Any
+
+    def Router(self, *args: Any, **kwargs: Any) -> ConcurrencyRouter:
+        return ConcurrencyRouter(super().Router(*args, **kwargs), policy_of(self.app))  # type: ignore[misc]
+
+    @cached_property
+    def send_task_message(self) -> Any:
+        return announcing(self._create_task_sender(), policy_of(self.app))  # type: ignore[attr-defined]
+
+    @property
+    def queues_cls(self) -> Any:
+        policy = policy_of(self.app)
+        return type("Queues", (DedicatedQueues,), {"gated": staticmethod(lambda: policy.gated)})
+
+
+def install(app: Any) -> None:
+    """Prepare a Celery app for tasks with a concurrency id.
+
+    ``QueuedTask`` does this when a task is bound; call it where tasks are gated by configuration only. Once is
+    enough, more does no harm.
+    """
+    steps = app.steps["consumer"]
+    if _STEP in steps:
+        return
+    steps.add(_STEP)
+    if "amqp" in vars(app):
+        amqp = app.amqp
+        amqp.__class__ = _with_concurrency(type(amqp))
+        for made in ("router", "send_task_message", "queues"):
+            vars(amqp).pop(made, None)
+    else:
+        app.amqp_cls = _with_concurrency(symbol_by_name(app.amqp_cls))
+
+
+def _with_concurrency(amqp_cls: type) -> type:
+    return type(amqp_cls.__name__, (ConcurrencyAMQP, amqp_cls), {"__module__": amqp_cls.__module__})

@@ -1,0 +1,174 @@
+"""Which concurrency id a task has, and which limit an id has: options, settings, precedence, validation."""
+
+from __future__ import annotations
+
+import logging
+import re
+import threading
+from fnmatch import fnmatchcase
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from .exceptions import InvalidOption, InvalidSetting
+from .semaphore.announcer import Announcer, Silent
+from .settings import Settings, check_limit
+
+__all__ = ("UNSET", "Policy", "policy_of")
+
+logger = logging.getLogger(__name__)
+
+#: Bytes of an id's name: RabbitMQ takes 255 for a queue, kombu adds a priority to it on Redis.
+MAX_ID_BYTES = 200
+
+
+class _Unset:
+    """The value of an option that nobody set; ``None`` is a value of its own: no limit."""
+
+    def __repr__(self) -> str:
+        return "UNSET"
+
+    def __reduce__(self) -> str:
+        return "UNSET"
+
+
+UNSET: Any = _Unset()
+
+
+class Policy:
+    """What the gated tasks of one app say.
+
+    Attributes:
+        ids: Concurrency id by task name, for every gated task that is bound.
+        gated: Every concurrency id.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._explicit: dict[str, dict[str, int | None]] = {}
+        self._settings: Settings | None = None
+        self._warned: set[str] = set()
+        self._announcer: Any = None
+        self.ids: dict[str, str] = {}
+        self.gated: frozenset[str] = frozenset()
+
+    @property
+    def settings(self) -> Settings:
+        """The app's settings, read once.
+
+        Raises:
+            InvalidSetting: A setting is wrong.
+        """
+        if self._settings is None:
+            self._settings = Settings.of(self._app)
+        return self._settings
+
+    @property
+    def announcer(self) -> Any:
+        """What tells the semaphore about published tasks; silent where the app knows no Redis."""
+        if self._announcer is None:
+            self._announcer = self._make_announcer()
+        return self._announcer
+
+    def _make_announcer(self) -> Any:
+        try:
+            settings = self.settings
+        except InvalidSetting as exc:
+            if exc.setting != "concurrency_url" or exc.value is not None:
+                raise
+            logger.warning("tasks are published without an announcement, and start when a worker polls: %s", exc)
+            return Silent()
+        return Announcer(settings.url, settings.namespace, settings.options)
+
+    def add(self, task: Any) -> None:
+        """Take in the options of a gated task.
+
+        Raises:
+            InvalidOption: An option is wrong.
+        """
+        id = self._checked_id(task)
+        limit = task.concurrency_limit
+        if limit is not UNSET and not check_limit(limit):
+            raise InvalidOption(
+                task.name, "concurrency_limit", limit, "an int of 1 or more, None for no limit, or no option at all"
+            )
+        self.remove(task.name)
+        self.ids[task.name] = id
+        self.gated |= {id}
+        if limit is not UNSET:
+            self._explicit.setdefault(id, {})[task.name] = limit
+            self._warn_of_difference(id)
+
+    def remove(self, name: str) -> None:
+        """Forget a task, where it is bound anew with other options."""
+        id = self.ids.pop(name, None)
+        if id is not None:
+            self._explicit.get(id, {}).pop(name, None)
+            self.gated = frozenset(self.ids.values())
+
+    def limit_of(self, id: str) -> int | None:
+        """Return the limit of an id: ``concurrency_limits``, else the lowest explicit one, else the default."""
+        limits = self.settings.limits
+        if id in limits:
+            return limits[id]
+        for glob, limit in limits.items():
+            if fnmatchcase(id, glob):
+                return limit
+        explicit = self._explicit.get(id)
+        if explicit:
+            numbers = [limit for limit in explicit.values() if limit is not None]
+            return min(numbers) if numbers else None
+        return self.settings.default_limit
+
+    def limits(self) -> dict[str, int | None]:
+        """Return the limit of every id."""
+        return {id: self.limit_of(id) for id in sorted(self.gated)}
+
+    def _checked_id(self, task: Any) -> str:
+        id = task.concurrency_id
+        if id is None:
+            id = task.name
+        if not isinstance(id, str) or not id:
+            expected = "a name: a str that is not empty"
+        elif len(id.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
+            expected = f"a name of {MAX_ID_BYTES} bytes at most"
+        elif re.search(r"[\s\x00-\x1f\x7f\ud800-\udfff]", id):
+            expected = "a name without spaces and control characters"
+        elif id.startswith("amq."):
+            expected = "a name that RabbitMQ does not reserve (amq.*)"
+        elif id == self._app.conf.task_default_queue:
+            expected = "another name: this is task_default_queue, which workers consume for ordinary tasks"
+        else:
+            return id
+        raise InvalidOption(task.name, "concurrency_id", id, expected)
+
+    def _warn_of_difference(self, id: str) -> None:
+        numbers = {name: limit for name, limit in self._explicit[id].items() if limit is not None}
+        if id in self._warned or len(set(numbers.values())) < 2:
+            return
+        self._warned.add(id)
+        (high, high_limit), (low, low_limit) = (
+            max(numbers.items(), key=lambda item: item[1]),
+            min(numbers.items(), key=lambda item: item[1]),
+        )
+        logger.warning(
+            "concurrency id %r: task %r says concurrency_limit=%d and task %r says %d; the lowest, %d, holds for both",
+            id,
+            high,
+            high_limit,
+            low,
+            low_limit,
+            low_limit,
+        )
+
+
+_policies: WeakKeyDictionary[Any, Policy] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def policy_of(app: Any) -> Policy:
+    """Return the policy of an app; the same one every time."""
+    policy = _policies.get(app)
+    if policy is None:
+        with _lock:
+            policy = _policies.setdefault(app, Policy(app))
+    return policy

@@ -1,0 +1,42 @@
+"""Announce every task that is published to a dedicated queue."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Callable
+
+from .policy import Policy
+
+__all__ = ("announcing", "task_key")
+
+_LONGEST_TASK_ID = 128
+
+
+def task_key(task_id: Any) -> str:
+    """Return what the semaphore calls a task: its id, or a digest of one that is longer than any real id."""
+    text = str(task_id or "")
+    if len(text) <= _LONGEST_TASK_ID:
+        return text
+    return hashlib.sha1(text.encode("utf-8", "replace")).hexdigest()
+
+
+def announcing(send: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
+    """Return a ``send_task_message`` that announces what it has sent to a dedicated queue.
+
+    This is below ``apply_async``, ``send_task``, canvas, retries and beat alike, and, unlike the signal
+    ``after_task_publish``, belongs to one app.
+    """
+
+    def send_task_message(producer: Any, name: str, message: Any, *args: Any, **kwargs: Any) -> Any:
+        queue = kwargs.get("queue")
+        id = getattr(queue, "name", queue)
+        if id not in policy.gated:
+            return send(producer, name, message, *args, **kwargs)
+        # Before the publish, so that a wrong setting is an error here and not a task that nobody announced.
+        announcer = policy.announcer
+        result = send(producer, name, message, *args, **kwargs)
+        about = message.headers if "id" in message.headers else message.body
+        announcer.announce(id, task_key(about["id"]), about.get("retries") or 0)
+        return result
+
+    return send_task_message

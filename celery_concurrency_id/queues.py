@@ -1,0 +1,73 @@
+"""The dedicated queues: ordinary durable broker queues, named like their ids, that no worker consumes."""
+
+from __future__ import annotations
+
+from typing import Any, Callable, Iterable
+
+from celery.app.amqp import Queues
+from kombu import Queue
+
+__all__ = ("DedicatedQueues", "dedicated_queue")
+
+
+def dedicated_queue(app: Any, id: str) -> Queue:
+    """Return the queue of a concurrency id.
+
+    It is the one that the user declared in ``task_queues`` under that name, with its arguments, else one as Celery
+    makes missing queues. It is never registered with the app: Celery 5.6 and older consume all that is registered.
+    """
+    queues = app.amqp.queues
+    if dict.__contains__(queues, id):
+        declared: Queue = dict.__getitem__(queues, id)
+        return declared
+    queue: Queue = queues.new_missing(id)
+    if queues.max_priority is not None:
+        queue.queue_arguments = {"x-max-priority": queues.max_priority, **(queue.queue_arguments or {})}
+    return queue
+
+
+class DedicatedQueues(Queues):  # type: ignore[misc]  # celery-types has no Queues
+    """Celery's queues, where ``-Q`` and ``-X`` of a dedicated queue choose what is served instead of consumed.
+
+    Attributes:
+        gated: Returns the ids that have dedicated queues.
+    """
+
+    gated: Callable[[], Iterable[str]] = tuple
+    _chosen: frozenset[str] | None = None
+    _excluded: frozenset[str] = frozenset()
+
+    def select(self, include: Any) -> None:
+        names = _names(include)
+        if names:
+            self._chosen = frozenset(names)
+        super().select(names)
+
+    def deselect(self, exclude: Any) -> None:
+        names = _names(exclude)
+        self._excluded |= frozenset(names)
+        chosen = self._chosen
+        super().deselect(names)  # up to 5.6 this selects all the others, which nobody chose
+        self._chosen = chosen
+
+    def keys(self) -> Any:
+        """Every queue there is, for ``celery purge`` among others."""
+        return set(super().keys()) | set(self.gated())
+
+    @property
+    def consume_from(self) -> dict[str, Queue]:
+        """What a worker consumes: never a dedicated queue."""
+        gated = set(self.gated())
+        return {name: queue for name, queue in super().consume_from.items() if name not in gated}
+
+    def served(self) -> list[str]:
+        """Return the ids that a worker with these options serves, in order."""
+        return sorted(
+            id for id in set(self.gated()) if (self._chosen is None or id in self._chosen) and id not in self._excluded
+        )
+
+
+def _names(queues: Any) -> list[str]:
+    if queues is None:
+        return []
+    return [queues] if isinstance(queues, str) else list(queues)

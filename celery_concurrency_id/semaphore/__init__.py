@@ -1,0 +1,1 @@
+"""The distributed semaphore: knows Redis, not Celery."""

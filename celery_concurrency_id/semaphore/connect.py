@@ -1,0 +1,101 @@
+"""From a URL to a Redis client: plain, TLS, Unix socket or Sentinel."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+from redis.sentinel import Sentinel
+
+from ..exceptions import InvalidSetting
+
+__all__ = ("connect", "is_redis_url", "redacted")
+
+#: Seconds for a connection to be made, and for a command to be answered. redis-py's own defaults differ from release
+#: to release, so both are always given.
+CONNECT_TIMEOUT = 1.0
+COMMAND_TIMEOUT = 2.0
+
+_SCHEMES = ("redis", "rediss", "unix", "redis+socket", "sentinel")
+
+
+def is_redis_url(url: Any) -> bool:
+    """Say whether a URL names a Redis that can hold the semaphore."""
+    return isinstance(url, str) and urlsplit(url.split(";")[0]).scheme in _SCHEMES
+
+
+def redacted(url: str) -> str:
+    """Return a URL without its password, for logs and errors."""
+    hidden = []
+    for part in url.split(";"):
+        split = urlsplit(part)
+        if split.password:
+            part = part.replace(f":{split.password}@", ":**@", 1)
+        query = [pair for pair in parse_qsl(split.query) if "password" in pair[0].lower()]
+        for _, value in query:
+            part = part.replace(value, "**")
+        hidden.append(part)
+    return ";".join(hidden)
+
+
+def connect(url: str, options: dict[str, Any] | None = None, **more: Any) -> redis.Redis:
+    """Return a client for the URL; no connection is made yet.
+
+    Retries are the caller's: a retried script call could take effect twice, and an outage has to be seen.
+
+    Args:
+        url: ``redis://``, ``rediss://``, ``unix://``, ``redis+socket://``, or ``sentinel://`` (several hosts are
+            separated by ``;``, as kombu has it).
+        options: ``master_name``, ``sentinel_kwargs``, and TLS options such as ``ssl_ca_certs``.
+        **more: Passed to the client and stronger than anything else.
+
+    Raises:
+        InvalidSetting: The URL's scheme is not one of these.
+    """
+    options = dict(options or {})
+    keywords: dict[str, Any] = {
+        "socket_connect_timeout": CONNECT_TIMEOUT,
+        "socket_timeout": COMMAND_TIMEOUT,
+        "retry": Retry(NoBackoff(), 0),
+        "retry_on_timeout": False,
+        "health_check_interval": 0,
+        "protocol": 2,
+        **{key: value for key, value in options.items() if key.startswith("ssl_")},
+        **more,
+    }
+    scheme = urlsplit(url.split(";")[0]).scheme
+    if scheme == "sentinel":
+        return _from_sentinels(url, options, keywords)
+    if scheme not in _SCHEMES:
+        raise InvalidSetting("concurrency_url", redacted(url), "a redis://, rediss://, unix:// or sentinel:// URL")
+    if scheme == "redis+socket":
+        url = "unix" + url[len("redis+socket") :].replace("virtual_host=", "db=")
+    if scheme != "rediss" and any(key.startswith("ssl_") for key in keywords):
+        keywords = {key: value for key, value in keywords.items() if not key.startswith("ssl_")}
+    # Celery writes CERT_REQUIRED where redis-py wants "required".
+    for name in ("CERT_REQUIRED", "CERT_OPTIONAL", "CERT_NONE"):
+        url = url.replace(f"ssl_cert_reqs={name}", f"ssl_cert_reqs={name[5:].lower()}")
+    return redis.Redis.from_url(url, **keywords)
+
+
+def _from_sentinels(url: str, options: dict[str, Any], keywords: dict[str, Any]) -> redis.Redis:
+    hosts, database, password, username = [], 0, None, None
+    master = options.get("master_name")
+    for part in url.split(";"):
+        split = urlsplit(part)
+        hosts.append((split.hostname or "localhost", split.port or 26379))
+        database = int(split.path.strip("/") or database)
+        password, username = split.password or password, split.username or username
+        master = dict(parse_qsl(split.query)).get("master_name", master)
+    if not master:
+        raise InvalidSetting("concurrency_url", redacted(url), "a master_name, as ?master_name=NAME or in the options")
+    sentinel = Sentinel(
+        hosts,
+        sentinel_kwargs={"socket_timeout": CONNECT_TIMEOUT, **(options.get("sentinel_kwargs") or {})},
+        socket_timeout=keywords["socket_timeout"],
+    )
+    client: redis.Redis = sentinel.master_for(master, db=database, password=password, username=username, **keywords)
+    return client

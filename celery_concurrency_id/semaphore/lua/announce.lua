@@ -1,0 +1,16 @@
+-- announce: a task was published to an id's queue; invite an idle worker if a slot is free.
+-- KEYS[1]  namespace prefix
+-- ARGV[1]  concurrency id
+-- ARGV[2]  task id
+-- ARGV[3]  the task's number of retries
+-- Returns  1
+
+local id, task, retries = ARGV[1], ARGV[2], ARGV[3]
+
+if redis.call('ZREM', P .. 'early', task .. ':' .. retries) == 1 then return 1 end
+
+local seq = redis.call('HINCRBY', P .. 'id:' .. id, 'seq', 1)
+redis.call('ZADD', P .. 'waiting:' .. id, seq, task)
+refresh(id)
+wake()
+return 1

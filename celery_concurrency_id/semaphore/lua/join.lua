@@ -1,0 +1,85 @@
+-- join: begin or renew a worker's lease with the slots it holds; the first to join a new server run starts a recovery.
+-- KEYS[1]  namespace prefix
+-- ARGV[1]  worker
+-- ARGV[2]  server run the caller is connected to
+-- ARGV[3]  milliseconds that the server has been up
+-- ARGV[4]  recovery: milliseconds that live workers get to say what they hold
+-- ARGV[5]  host
+-- ARGV[6]  fleet: names the set of ids that the worker serves
+-- ARGV[7]  lease in milliseconds
+-- ARGV[8]  number of slots held; then three arguments for each: id, token, task
+-- Returns  {1 if the fleet's ids have to be registered, recovery in ms, lost tokens, 1 if this join began a recovery}
+
+local worker, run, uptime_us, window_us = ARGV[1], ARGV[2], tonumber(ARGV[3]) * 1000, tonumber(ARGV[4]) * 1000
+local host, fleet, lease_us, count = ARGV[5], ARGV[6], tonumber(ARGV[7]) * 1000, tonumber(ARGV[8])
+local meta, awaited = P .. 'meta', P .. 'awaited'
+
+local known_run, began = redis.call('HGET', meta, 'run'), 0
+if known_run ~= run then
+  -- Whatever the state says may be old, or gone. Live workers know better: each tells what it holds. They are those
+  -- the state knows, or, where it is gone, those whose mailboxes are still connected. A server that has only just
+  -- started gets the whole window: nobody may have come back to it yet.
+  began = 1
+  redis.call('DEL', awaited)
+  if known_run then
+    for _, other in ipairs(redis.call('ZRANGE', P .. 'workers', 0, -1)) do
+      redis.call('SADD', awaited, other)
+      expire(other)
+    end
+  else
+    for _, mailbox in ipairs(redis.call('PUBSUB', 'CHANNELS', P .. 'mail:*')) do
+      redis.call('SADD', awaited, string.sub(mailbox, #P + 6))
+    end
+    redis.call('PUBLISH', P .. 'all', 'rejoin')
+  end
+  local floor = now + math.max(0, window_us - uptime_us)
+  redis.call('HSET', meta, 'run', run, 'recover_floor', int(floor), 'recover_until', int(now + window_us))
+end
+
+redis.call('SREM', awaited, worker)
+if recovery_ms() > 0 and redis.call('SCARD', awaited) == 0 then
+  redis.call('HSET', meta, 'recover_until', int(math.max(now, field(meta, 'recover_floor'))))
+  if recovery_ms() == 0 then redis.call('PUBLISH', P .. 'all', 'invite') end
+end
+local recovery = recovery_ms()
+
+redis.call('SADD', P .. 'fleets', fleet)
+redis.call('SADD', P .. 'members:' .. fleet, worker)
+redis.call('HSET', P .. 'worker:' .. worker, 'host', host, 'fleet', fleet, 'lease_us', int(lease_us))
+redis.call('ZADD', P .. 'workers', int(now), worker)
+redis.call('ZREM', P .. 'idle:' .. fleet, worker)
+
+local offered, lost, touched = {}, {}, {}
+for i = 0, count - 1 do
+  local at = 9 + i * 3
+  local id, token, task = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  offered[token] = true
+  local record = redis.call('HGET', P .. 'slots:' .. id, token)
+  if record then
+    if slot_state(record) == 'f' and task ~= '' then
+      redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1)
+      redis.call('HSET', P .. 'slots:' .. id, token, pack_slot(worker, 'r', task))
+      touched[id] = true
+    end
+  else
+    local free = free_slots(id)
+    if recovery > 0 or began == 1 or free == nil or free > 0 then
+      redis.call('HSET', P .. 'slots:' .. id, token, pack_slot(worker, 'r', task))
+      redis.call('HSET', P .. 'held:' .. worker, token, id)
+      touched[id] = true
+    else
+      lost[#lost + 1] = token
+    end
+  end
+end
+local held = redis.call('HGETALL', P .. 'held:' .. worker)
+for i = 1, #held, 2 do
+  if not offered[held[i]] then
+    release(worker, held[i + 1], held[i])
+    touched[held[i + 1]] = true
+  end
+end
+for id in pairs(touched) do refresh(id) end
+if recovery == 0 then wake() end
+
+return {1 - redis.call('EXISTS', P .. 'serves:' .. fleet), recovery, lost, began}

@@ -1,0 +1,105 @@
+-- turn: report what happened to the caller's slots and, in the same step, acquire new ones or become idle.
+-- KEYS[1]  namespace prefix
+-- ARGV[1]  worker
+-- ARGV[2]  server run the caller believes in
+-- ARGV[3]  how many slots it wants
+-- ARGV[4]  1: register it as idle if it gets fewer than it wants
+-- ARGV[5]  number of reports; then five arguments for each:
+--          kind, concurrency id, token, task, number
+--            start    the task started in the slot (number: its retries)
+--            skip     the task left the queue without starting (number: its retries); the slot stays
+--            release  the slot is free
+--            drop     the queue was empty and nothing was announced since (number: seq); the slot is free
+-- Returns  {'epoch'} | {'lost'} | {'ok', verdicts, grants, recovery in ms, idle}
+--          verdicts  {token, 1 keep | 0 give it back when the task ends | -1 no longer held, claimable} per start
+--          grants    {id, token, seq, claimable, 1 keep | 0 give back} per slot acquired
+--          idle      1 if the caller is now registered as idle
+
+local worker, run, want, may_idle, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1', tonumber(ARGV[5])
+
+local status = admit(worker, run)
+if status ~= 'ok' then return {status} end
+
+local fleet = redis.call('HGET', P .. 'worker:' .. worker, 'fleet')
+local ready, idle = P .. 'ready:' .. fleet, P .. 'idle:' .. fleet
+local started, touched = {}, {}
+
+local report = {}
+
+function report.start(id, token, task, number)
+  local slots = P .. 'slots:' .. id
+  local record = redis.call('HGET', slots, token)
+  no_longer_waiting(id, task, number)
+  if record then
+    if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end
+    redis.call('HSET', slots, token, pack_slot(worker, 'r', task))
+  end
+  started[#started + 1] = {id, token, record}
+end
+
+function report.skip(id, token, task, number)
+  no_longer_waiting(id, task, number)
+end
+
+function report.release(id, token)
+  release(worker, id, token)
+end
+
+function report.drop(id, token, task, number)
+  if field(P .. 'id:' .. id, 'seq') == tonumber(number) then
+    redis.call('DEL', P .. 'waiting:' .. id)
+    redis.call('HSET', P .. 'id:' .. id, 'unseen', 0)
+  end
+  release(worker, id, token)
+end
+
+for i = 0, count - 1 do
+  local at = 6 + i * 5
+  local id = ARGV[at + 1]
+  report[ARGV[at]](id, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
+  touched[id] = true
+end
+for id in pairs(touched) do refresh(id) end
+
+local grants = {}
+local recovery = recovery_ms()
+while #grants < want and recovery == 0 do
+  local id = redis.call('ZRANGE', ready, 0, 0)[1]
+  if not id then break end
+  local fence = math.max(field(P .. 'meta', 'fence') + 1, now)
+  local token = int(fence)
+  redis.call('HSET', P .. 'meta', 'fence', token)
+  redis.call('HSET', P .. 'slots:' .. id, token, pack_slot(worker, 'f', ''))
+  redis.call('HSET', P .. 'held:' .. worker, token, id)
+  redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', 1)
+  for _, each in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do redis.call('ZREM', P .. 'ready:' .. each, id) end
+  refresh(id)
+  grants[#grants + 1] = {id, token, field(P .. 'id:' .. id, 'seq'), claimable(id)}
+end
+
+if want > 0 and recovery == 0 then
+  if may_idle and #grants < want then
+    redis.call('ZADD', idle, 'NX', int(now), worker)
+  else
+    redis.call('ZREM', idle, worker)
+  end
+end
+wake()
+local now_idle = redis.call('ZSCORE', idle, worker) and 1 or 0
+
+-- A slot goes back where another id is ready for this fleet, or more are held than the limit allows.
+local function keep(id)
+  local free = free_slots(id)
+  if free == nil or free < 0 then return 0 end
+  local first = redis.call('ZRANGE', ready, 0, 1)
+  if #first == 0 or (#first == 1 and first[1] == id) then return 1 end
+  return 0
+end
+
+local verdicts = {}
+for i, start in ipairs(started) do
+  verdicts[i] = {start[2], start[3] and keep(start[1]) or -1, claimable(start[1])}
+end
+for _, grant in ipairs(grants) do grant[5] = keep(grant[1]) end
+
+return {'ok', verdicts, grants, recovery, now_idle}

@@ -1,0 +1,189 @@
+"""The verbs as typed calls. What each does on the server is told in the header of its Lua file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Iterable, NamedTuple
+
+from . import keys
+from .client import Client
+
+__all__ = ("Beat", "Grant", "Joined", "Report", "Semaphore", "Turn", "Verdict")
+
+#: Milliseconds that live workers get, after Redis lost its data or restarted, to say what they hold.
+RECOVERY_MS = 2000
+#: Seconds of silence after which a worker whose mailbox connection is gone counts as dead.
+SHORT_TIER = 1.5
+#: Ids per ``serve`` call, so that no single script keeps the server busy for long.
+_SERVE_CHUNK = 500
+
+
+class Report(NamedTuple):
+    """What happened to a slot: ``start``, ``skip``, ``release`` or ``drop``; see ``lua/turn.lua``."""
+
+    kind: str
+    id: str
+    token: str
+    task: str = ""
+    number: int = 0
+
+
+class Grant(NamedTuple):
+    """A slot acquired: its id and token, announcements so far, claimable tasks left, and whether to keep it."""
+
+    id: str
+    token: str
+    seq: int
+    claimable: int
+    keep: bool
+
+
+class Verdict(NamedTuple):
+    """What to do with a slot that a task was started in, when that task ends."""
+
+    token: str
+    keep: bool
+    held: bool
+    claimable: int
+
+
+@dataclass(frozen=True)
+class Turn:
+    """Reply of ``turn``. ``status`` is ``"ok"``, ``"epoch"`` (join: the server restarted) or ``"lost"`` (join: the
+    lease lapsed); ``recovery`` is in seconds."""
+
+    status: str
+    verdicts: tuple[Verdict, ...] = ()
+    grants: tuple[Grant, ...] = ()
+    recovery: float = 0.0
+    idle: bool = False
+
+
+@dataclass(frozen=True)
+class Beat:
+    """Reply of ``beat``. ``cursor`` is -1 where another worker looks up the queue lengths."""
+
+    status: str
+    invited: bool = False
+    resync: bool = False
+    cursor: int = -1
+    expired: tuple[tuple[str, str, int], ...] = ()
+    mended: tuple[tuple[str, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Reply of ``join``; ``recovery`` is in seconds."""
+
+    serve: bool
+    recovery: float
+    lost: tuple[str, ...]
+    began: bool
+
+
+class Semaphore:
+    """The semaphore of one namespace, as one worker sees it; belongs to one thread.
+
+    Raises:
+        SemaphoreUnavailable: From every call, when Redis cannot be reached or refuses.
+    """
+
+    def __init__(self, client: Client, worker: str) -> None:
+        self._client = client
+        self._worker = worker
+
+    def join(self, host: str, fleet: str, lease: float, held: Iterable[tuple[str, str, str]]) -> Joined:
+        """Begin a lease of ``lease`` seconds with the slots held, each as id, token and task."""
+        slots = list(held)
+        self._client.connect()
+        serve, recovery, lost, began = self._client.call(
+            "join",
+            self._worker,
+            self._client.run,
+            self._client.uptime_ms,
+            RECOVERY_MS,
+            host,
+            fleet,
+            int(lease * 1000),
+            len(slots),
+            *(part for slot in slots for part in slot),
+        )
+        return Joined(bool(serve), recovery / 1000, tuple(_text(token) for token in lost), bool(began))
+
+    def serve(self, fleet: str, limits: dict[str, int]) -> None:
+        """Say which ids a fleet serves, and the limit of each (0: no limit)."""
+        pairs = list(limits.items())
+        for start in range(0, len(pairs), _SERVE_CHUNK):
+            chunk = pairs[start : start + _SERVE_CHUNK]
+            self._client.call("serve", fleet, *(part for pair in chunk for part in pair))
+
+    def turn(self, want: int, may_idle: bool, reports: list[Report]) -> Turn:
+        """Report on slots and acquire up to ``want`` new ones, or become idle."""
+        self._client.connect()
+        reply = self._client.call(
+            "turn",
+            self._worker,
+            self._client.run,
+            want,
+            int(may_idle),
+            len(reports),
+            *(part for report in reports for part in report),
+        )
+        status = _text(reply[0])
+        if status != "ok":
+            return Turn(status)
+        return Turn(
+            status,
+            tuple(Verdict(_text(token), keep == 1, keep >= 0, left) for token, keep, left in reply[1]),
+            tuple(Grant(_text(id), _text(token), seq, left, keep == 1) for id, token, seq, left, keep in reply[2]),
+            reply[3] / 1000,
+            reply[4] == 1,
+        )
+
+    def beat(self, idle: bool, tokens: Iterable[str], lengths: dict[str, int]) -> Beat:
+        """Renew the lease; ``lengths`` are the queue lengths looked up since the last beat."""
+        self._client.connect()
+        held = [int(token) % 1000003 for token in tokens]
+        reply: list[Any] = self._client.call(
+            "beat",
+            self._worker,
+            self._client.run,
+            int(idle),
+            len(held),
+            sum(held),
+            int(SHORT_TIER * 1000),
+            len(lengths),
+            *(part for pair in lengths.items() for part in pair),
+        )
+        status = _text(reply[0])
+        if status != "ok":
+            return Beat(status)
+        return Beat(
+            status,
+            reply[1] == 1,
+            reply[2] == 1,
+            reply[3],
+            tuple((_text(worker), _text(host), slots) for worker, host, slots in reply[4]),
+            tuple((_text(id), tasks) for id, tasks in reply[5]),
+        )
+
+    def announce(self, id: str, task: str, retries: int) -> None:
+        """Say that a task was published to an id's queue."""
+        self._client.call("announce", id, task, retries)
+
+    def leave(self) -> int:
+        """End the own lease; return how many slots were still held."""
+        return int(self._client.call("leave", self._worker))
+
+    def close(self) -> None:
+        """Drop the connection."""
+        self._client.close()
+
+
+def semaphore(url: str, namespace: str, worker: str, options: dict[str, Any] | None = None) -> Semaphore:
+    """Return the semaphore of a namespace as a worker sees it."""
+    return Semaphore(Client(url, keys.prefix(namespace), options), worker)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,117 @@
+"""Every setting: name, default, unit and what is refused, in one frozen object."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any, Mapping
+
+from .exceptions import InvalidSetting
+from .semaphore.connect import is_redis_url, redacted
+from .semaphore.semaphore import SHORT_TIER
+
+__all__ = ("Settings", "check_limit")
+
+
+
+def check_limit(value: Any) -> bool:
+    """Say whether a value can be a limit: an int of 1 or more, or None for no limit."""
+    return value is None or (type(value) is int and value >= 1)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What an app says about its limits.
+
+    Attributes:
+        url: ``concurrency_url``: the Redis that holds the slots. Unset: ``broker_url``, else ``result_backend``, if
+            that is a Redis.
+        options: ``concurrency_transport_options``: ``master_name`` for Sentinel, ``ssl_*`` for TLS. Unset: those of
+            the URL that is used.
+        namespace: ``concurrency_namespace``: apps that share a Redis but no limits have different ones.
+        default_limit: ``concurrency_default_limit``: for ids where nobody names a limit.
+        limits: ``concurrency_limits``: limit by id or glob; stands over the decorators.
+        lease_ttl: ``concurrency_lease_ttl``: seconds until the slots of a worker that is silent, but still connected,
+            are free.
+        fetch_ahead: ``concurrency_fetch_ahead``: whether a worker may fetch the next message of an id while a short
+            task still runs in the slot.
+    """
+
+    url: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    namespace: str = "celery"
+    default_limit: int | None = 1
+    limits: Mapping[str, int | None] = field(default_factory=dict)
+    lease_ttl: float = 15.0
+    fetch_ahead: bool = True
+
+    @classmethod
+    def of(cls, app: Any) -> Settings:
+        """Read the settings of a Celery app.
+
+        Raises:
+            InvalidSetting: A setting is wrong, or no Redis is named; the message says what would be right.
+        """
+        conf = app.conf
+        url, options = _url(conf)
+        known = {
+            name: conf.get(f"concurrency_{name}")
+            for name in ("namespace", "default_limit", "limits", "lease_ttl", "fetch_ahead")
+            if conf.get(f"concurrency_{name}", _UNSET) is not _UNSET
+        }
+        settings = cls(url=url, options=options, **known)
+        settings._check()
+        return settings
+
+    def _check(self) -> None:
+        if not isinstance(self.namespace, str) or not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", self.namespace):
+            raise InvalidSetting(
+                "concurrency_namespace", self.namespace, "1 to 64 letters, digits, dots, dashes or underscores"
+            )
+        if not check_limit(self.default_limit):
+            raise InvalidSetting("concurrency_default_limit", self.default_limit, "an int of 1 or more, or None")
+        if not isinstance(self.limits, Mapping):
+            raise InvalidSetting("concurrency_limits", self.limits, "a dict of limit by id or glob")
+        for id, limit in self.limits.items():
+            if not isinstance(id, str) or not check_limit(limit):
+                raise InvalidSetting(
+                    "concurrency_limits", {id: limit}, "an int of 1 or more, or None, for each id or glob"
+                )
+        shortest = 2 * SHORT_TIER
+        if isinstance(self.lease_ttl, bool) or not isinstance(self.lease_ttl, (int, float)) or self.lease_ttl < shortest:
+            raise InvalidSetting(
+                "concurrency_lease_ttl", self.lease_ttl, f"{shortest:g} seconds or more: a lease is renewed every second"
+            )
+        if not isinstance(self.fetch_ahead, bool):
+            raise InvalidSetting("concurrency_fetch_ahead", self.fetch_ahead, "True or False")
+
+
+_UNSET = object()
+
+
+def _url(conf: Any) -> tuple[str, dict[str, Any]]:
+    url = conf.get("concurrency_url")
+    if url is not None:
+        if not is_redis_url(url):
+            shown = redacted(url) if isinstance(url, str) else url
+            raise InvalidSetting("concurrency_url", shown, "a redis://, rediss://, unix:// or sentinel:// URL")
+        return url, dict(conf.get("concurrency_transport_options") or {})
+    broker = conf.broker_read_url or conf.broker_url
+    if isinstance(broker, (list, tuple)):
+        broker = ";".join(broker)
+    if is_redis_url(broker):
+        return broker, {**(conf.broker_transport_options or {}), **_ssl(conf.broker_use_ssl)}
+    if is_redis_url(conf.result_backend):
+        return conf.result_backend, {
+            **(conf.result_backend_transport_options or {}),
+            **_ssl(conf.redis_backend_use_ssl),
+        }
+    raise InvalidSetting(
+        "concurrency_url",
+        None,
+        "the URL of a Redis to hold the slots, since neither broker_url nor result_backend is a Redis",
+    )
+
+
+def _ssl(use_ssl: Any) -> dict[str, Any]:
+    return dict(use_ssl) if isinstance(use_ssl, dict) else {}

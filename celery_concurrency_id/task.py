@@ -1,0 +1,43 @@
+"""The task base class."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Task
+
+from .plugin import install
+from .policy import UNSET, policy_of
+
+__all__ = ("QueuedTask",)
+
+
+class QueuedTask(Task):  # type: ignore[misc]  # celery-types: Task is generic, and cannot be subscripted before 5.7
+    """Base class of tasks that share a concurrency limit.
+
+    However many workers run, at most ``concurrency_limit`` tasks of one ``concurrency_id`` run at once; the others
+    wait in the broker, in a queue named like the id.
+
+    Attributes:
+        concurrency_id: Name of the shared limit. Unset: the task's own name.
+        concurrency_limit: How many may run at once: an int of 1 or more, or ``None`` for no limit. Unset: what other
+            tasks of the id say (the lowest holds), else the setting ``concurrency_default_limit``, which is 1.
+
+    Raises:
+        InvalidOption: When the task is bound to an app and an option is wrong.
+    """
+
+    abstract = True
+
+    concurrency_id: str | None = None
+    concurrency_limit: int | None = UNSET
+
+    Request = "celery_concurrency_id.worker.request:GatedRequest"
+    Strategy = "celery_concurrency_id.worker.strategy:gated"
+
+    @classmethod
+    def on_bound(cls, app: Any) -> None:
+        super().on_bound(app)
+        if cls.name:
+            install(app)
+            policy_of(app).add(cls)

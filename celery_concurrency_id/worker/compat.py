@@ -1,0 +1,141 @@
+"""Every private name of Celery, kombu and billiard that the worker uses, and every switch between their versions."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any, Callable
+
+from amqp import spec
+
+__all__ = (
+    "basic_get",
+    "cancel_timer",
+    "claim_message_place",
+    "pool_job_alive",
+    "queue_lengths",
+    "restore_at_front",
+)
+
+#: Seconds for a broker to answer a ``basic.get``; after that the connection counts as lost.
+GET_TIMEOUT = 10.0
+
+
+def basic_get(channel: Any, queue: str) -> Any:
+    """Fetch one message, or None from an empty queue.
+
+    py-amqp's own ``basic_get`` waits for ever where the broker does not answer.
+    """
+    if not is_amqp(channel):
+        return channel.basic_get(queue)
+    channel.send_method(spec.Basic.Get, "Bsb", (0, queue, False))
+    reply = channel.wait([spec.Basic.GetOk, spec.Basic.GetEmpty], timeout=GET_TIMEOUT, returns_tuple=True)
+    if not reply or len(reply) < 2:
+        return None
+    return channel.message_to_python(channel._on_get_ok(*reply))
+
+
+def is_amqp(channel: Any) -> bool:
+    """Say whether a channel speaks AMQP rather than emulating it."""
+    return hasattr(channel, "send_method")
+
+
+def is_redis(channel: Any) -> bool:
+    """Say whether a channel is kombu's Redis transport."""
+    return hasattr(channel, "_q_for_pri") and hasattr(channel, "conn_or_acquire")
+
+
+def restore_at_front(message: Any) -> None:
+    """Put a fetched message back to where it was: the head of its queue."""
+    channel = message.channel
+    if is_redis(channel):
+        # reject(requeue=True) would put it at the tail.
+        channel.qos.restore_by_tag(message.delivery_tag)
+        channel.qos._delivered.pop(message.delivery_tag, None)
+        message._state = "REQUEUED"
+    else:
+        message.requeue()
+
+
+def queue_lengths(channel: Any, queues: list[Any]) -> dict[str, int]:
+    """Return how many messages are ready in each queue."""
+    if is_redis(channel):
+        with channel.conn_or_acquire() as client:
+            pipe = client.pipeline(transaction=False)
+            for queue in queues:
+                for priority in channel.priority_steps:
+                    pipe.llen(channel._q_for_pri(queue.name, priority))
+            sizes = pipe.execute()
+        steps = len(channel.priority_steps)
+        return {queue.name: sum(sizes[i * steps : (i + 1) * steps]) for i, queue in enumerate(queues)}
+    # Not passively: that is an error for an empty queue on some transports.
+    return {queue.name: queue(channel).queue_declare(nowait=False)[1] for queue in queues}
+
+
+def visibility_timeout(channel: Any) -> float | None:
+    """Return the seconds after which an unacknowledged message is delivered again; None where there is no such time."""
+    return getattr(channel, "visibility_timeout", None)
+
+
+def pool_job_alive(pool: Any, result: Any) -> bool:
+    """Say, after the pool was flushed, whether a job can still run; make sure that its end is noticed if so.
+
+    Celery's flush forgets every job that no process has accepted yet, also those already written to a process, which
+    will run them.
+    """
+    if result is None or result.ready():
+        return False
+    if result._accepted:
+        return True
+    process = result._write_to
+    if process is None or not process._is_alive():
+        return False
+    pool._pool._cache.setdefault(result._job, result)
+    return True
+
+
+def cancel_timer(request: Any, timer: Any) -> None:
+    """Cancel the timer of a request that waits for its ETA, where Celery tells which one it is (5.7 and newer)."""
+    entry = getattr(request, "_eta_timer_entry", None)
+    if entry is not None:
+        timer.cancel(entry)
+
+
+def is_prefork(pool: Any) -> bool:
+    """Say whether the pool runs tasks in child processes."""
+    return bool(getattr(pool, "uses_semaphore", False))
+
+
+def thread_backlog(pool: Any) -> int:
+    """Return how many jobs wait in a thread pool's executor."""
+    return int(pool.executor._work_queue.qsize())
+
+
+def green_room(pool: Any) -> int:
+    """Return how many more greenlets a pool would run at once."""
+    inner = pool._pool
+    return int(inner.free_count() if hasattr(inner, "free_count") else inner.free())
+
+
+def clock() -> Callable[[], float]:
+    """Return a clock that goes on while the machine is suspended, where there is one."""
+    import time
+
+    boottime = getattr(time, "CLOCK_BOOTTIME", None)
+    if boottime is None:
+        return time.monotonic
+    return lambda: time.clock_gettime(boottime)
+
+
+def open_pid(pid: int) -> int | None:
+    """Return a descriptor that becomes readable when a process dies, where the system has such a thing."""
+    opener = getattr(os, "pidfd_open", None)
+    if opener is None:
+        return None
+    try:
+        return int(opener(pid))
+    except OSError:
+        return None
+
+
+socket_timeout = socket.timeout

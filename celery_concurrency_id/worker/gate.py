@@ -1,0 +1,434 @@
+"""Slot first, then pull: brings slots, places and messages together.
+
+Everything here runs on one thread, the worker's loop; nothing waits for the semaphore.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from typing import Any, Callable
+
+from celery.exceptions import TaskRevokedError
+
+from ..producer import task_key
+from ..semaphore.semaphore import Report, Turn
+from .ahead import Ahead
+from .loop import BrokerLost
+from .parking import seconds_until
+from .slot import Slot, State
+
+__all__ = ("Gate",)
+
+logger = logging.getLogger(__name__)
+
+#: Seconds before the next looks at a queue that was empty although a task was announced: RabbitMQ may show a message
+#: a moment after it was published.
+_LOOKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
+
+
+class Gate:
+    """One worker's side of the limits.
+
+    Args:
+        app: The Celery app.
+        pool: The worker's pool.
+        loop: Where everything runs.
+        places: Turns at the pool.
+        link: The line to the semaphore.
+        children: Watches pool processes.
+        fetch_ahead: Whether messages may be fetched ahead.
+    """
+
+    def __init__(
+        self, app: Any, pool: Any, loop: Any, places: Any, link: Any, children: Any, fetch_ahead: bool
+    ) -> None:
+        self._app = app
+        self._pool = pool
+        self._loop = loop
+        self._places = places
+        self._link = link
+        self._children = children
+        self._slots: dict[str, Slot] = {}
+        self._open: deque[Slot] = deque()
+        self._claimable: dict[str, int] = {}
+        self._ahead = Ahead(self, loop, fetch_ahead)
+        self._hand = 0  # places that have come and are not used yet
+        self._requested = 0  # places that have not come yet
+        self._asked = 0  # of those in hand: kept for grants that were asked for
+        self._seeking = False  # whether there may be work that no slot was acquired for
+        self._scheduled = False
+        self._closing = False
+        self._handing: Slot | None = None
+        self.fetcher: Any = None
+        self.parking: Any = None
+        self._on_message: Callable[[Any], Any] | None = None
+
+    # What happens to the worker
+
+    def attach(self, fetcher: Any, parking: Any, on_message: Callable[[Any], Any]) -> None:
+        """The broker is connected."""
+        self.fetcher, self.parking, self._on_message = fetcher, parking, on_message
+        for slot in list(self._slots.values()):
+            if slot.state is State.WAITING:
+                slot.state = State.OPEN
+                self._open.append(slot)
+        self.seek()
+
+    def detach(self, dropped: Callable[[Slot], bool]) -> None:
+        """The broker is gone, or the worker closes; ``dropped`` says of a slot whether its task will never run."""
+        fetcher, self.fetcher = self.fetcher, None
+        self._ahead.forget(put_back=self._closing and fetcher is not None)
+        for slot in list(self._slots.values()):
+            if slot.state in (State.RUNNING, State.HELD) and dropped(slot):
+                self._reopen(slot)
+        if self._closing:
+            while self._hand > 0:
+                self._release_place()
+        else:
+            self._hand = self._requested = self._asked = 0
+            self._places.reset()
+        self._give_back_open()
+        if fetcher is not None and not self._closing:
+            fetcher.close()
+
+    def close(self) -> None:
+        """Take no new task; running ones end and free their slots."""
+        self._closing = True
+        self._seeking = False
+        self._give_back_open()
+
+    def seek(self) -> None:
+        """There may be work for this worker."""
+        if self._closing or self.fetcher is None:
+            return
+        self._seeking = True
+        self._schedule()
+
+    def invited(self) -> None:
+        """The semaphore has work and took this worker for idle."""
+        self._link.invited()
+        if not self._places.soon() and not self._hand:
+            # Our place is a while off: let the next idle worker be invited.
+            self._link.flush()
+        self.seek()
+
+    # What the link says
+
+    def turned(self, turn: Turn, want: int) -> None:
+        """The semaphore has answered."""
+        self._asked -= want
+        for verdict in turn.verdicts:
+            slot = self._slots.get(verdict.token)
+            if slot is not None:
+                slot.keep = verdict.keep
+                self._claimable[slot.id] = verdict.claimable
+                if not verdict.held:
+                    self.lost(frozenset([verdict.token]))
+        for grant in turn.grants:
+            slot = Slot(grant.id, grant.token, grant.seq, grant.keep)
+            self._slots[grant.token] = slot
+            self._claimable[grant.id] = grant.claimable + 1
+            self._open.append(slot)
+        if want:
+            self._seeking = len(turn.grants) == want
+        if turn.recovery:
+            self._loop.call_later(turn.recovery, self.seek)
+        self._schedule()
+        if self.fetcher is None or self._closing:
+            self._give_back_open()
+
+    def lost(self, tokens: frozenset[str]) -> None:
+        """These slots belong to others now, or to nobody."""
+        for token in tokens:
+            slot = self._slots.pop(token, None)
+            if slot is None:
+                continue
+            if slot.state in (State.RUNNING, State.HELD):
+                logger.warning(
+                    "concurrency: the slot of %s in %r was lost; the task goes on, beside the limit",
+                    slot.request,
+                    slot.id,
+                )
+            slot.state = State.GONE
+
+    # What happens to tasks
+
+    def task_ended(self, slot: Slot, unless_alive: bool = False) -> None:
+        """A task has ended; may be called from the pool's threads.
+
+        Args:
+            unless_alive: Its process may still live; if so, its death ends the slot.
+        """
+        if self._loop.inside():
+            self._ended(slot, unless_alive)
+        else:
+            self._loop.call_soon(self._ended, slot, unless_alive)
+
+    def accepted(self, slot: Slot, pid: int) -> None:
+        """A pool process has begun a task."""
+        if self._children is not None:
+            slot.pid = pid
+            self._children.watch(pid)
+
+    def child_died(self, pid: int) -> None:
+        """A pool process is dead, and what it ran has ended."""
+        for slot in list(self._slots.values()):
+            if slot.pid == pid and slot.state is State.RUNNING:
+                self._ended(slot, False)
+
+    def _ended(self, slot: Slot, unless_alive: bool) -> None:
+        if slot.state is not State.RUNNING and slot.state is not State.HELD:
+            return
+        if unless_alive and self._children is not None and self._children.watches(slot.pid):
+            return
+        if slot.state is State.RUNNING:
+            self._places.ended()
+        self._ahead.took(slot)
+        self._reopen(slot)
+
+    def _reopen(self, slot: Slot) -> None:
+        slot.state = State.OPEN
+        slot.request = slot.result = slot.pid = None
+        slot.fresh = False
+        self._open.append(slot)
+        if self._closing or self.fetcher is None:
+            self._give_back_open()
+        else:
+            self._schedule()
+
+    # Bringing it together
+
+    def place_ready(self) -> None:
+        """A place has come."""
+        self._requested -= 1
+        self._hand += 1
+        # Never act in here: the pool releases a place before it tells that the task ended.
+        self._schedule()
+
+    def _schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.next_tick(self._tick)
+
+    def _tick(self) -> None:
+        self._scheduled = False
+        if self.fetcher is None or self._closing:
+            self._give_back_open()
+            while self._hand > 0:
+                self._release_place()
+            return
+        waiting: list[Slot] = []
+        while self._open:
+            slot = self._open.popleft()
+            if slot.state is not State.OPEN:
+                continue
+            if not self._may_continue(slot):
+                self._give_back(slot)
+            elif self._hand > self._asked:
+                self._serve(slot)
+            elif self._requested > len(waiting) or self._places.soon():
+                waiting.append(slot)
+                if self._requested < len(waiting):
+                    self._request_place()
+                if self._hand > self._asked:
+                    waiting.pop()
+                    self._open.appendleft(slot)
+            else:
+                self._give_back(slot)
+        self._open.extend(waiting)
+        self._look_for_more()
+
+    def _look_for_more(self) -> None:
+        spare = self._hand - self._asked - len(self._open)
+        if self._seeking and not self._asked:
+            if spare > 0:
+                self._asked = spare
+                self._seeking = False
+                self._link.ask(spare)
+                return
+            if self._requested <= len(self._open):
+                self._request_place()
+                if self._hand - self._asked - len(self._open) > 0:
+                    self._schedule()
+            return
+        for _ in range(spare):
+            self._release_place()
+
+    def _request_place(self) -> None:
+        self._requested += 1
+        self._places.request()
+
+    def _release_place(self) -> None:
+        self._hand -= 1
+        self._places.release()
+
+    def _may_continue(self, slot: Slot) -> bool:
+        if slot.fresh:
+            return True
+        if not self._link.fresh():
+            return False
+        if self._ahead.has(slot.id):
+            return True
+        return slot.keep and self._claimable.get(slot.id, 0) > 0
+
+    def _serve(self, slot: Slot) -> None:
+        """Fetch a message into an open slot, and start it in a place."""
+        message = self._ahead.pop(slot.id)
+        if message is None:
+            try:
+                message = self.fetcher.get(slot.id)
+            except BrokerLost:
+                self._open.appendleft(slot)
+                raise
+        if message is None:
+            self._found_nothing(slot)
+            return
+        slot.looks = 0
+        self._claimable[slot.id] = max(self._claimable.get(slot.id, 0) - 1, 0)
+        self._hand -= 1
+        started = self._places.use(lambda: self._hand_over(slot, message))
+        if started:
+            self._ahead.consider(slot)
+            return
+        self._hand += 1
+        self._link.report(Report("skip", slot.id, slot.token, *_about(message)))
+        slot.fresh = False
+        if slot.state is State.OPEN:
+            self._open.appendleft(slot)
+
+    def _hand_over(self, slot: Slot, message: Any) -> bool:
+        """Give a message to Celery as if it had been consumed; say whether its task started."""
+        assert self._on_message is not None
+        message.concurrency_slot = slot
+        message.concurrency_gate = self
+        self._take_due_eta(message)
+        self._handing = slot
+        slot.request = None
+        slot.began = False
+        try:
+            self._on_message(message)
+        finally:
+            self._handing = None
+        request = slot.request
+        if slot.state is not State.OPEN or slot.began:
+            return True
+        if request is None or request.acknowledged:
+            return False
+        if request.eta is not None:
+            request.concurrency_slot = None
+            slot.request = None
+            self.parking.park(request)
+        elif not request._already_revoked:
+            slot.state = State.HELD
+        return False
+
+    def _take_due_eta(self, message: Any) -> None:
+        """A task that is due runs now; Celery would put it on its timer once more."""
+        headers = message.headers
+        eta = headers.get("eta") if isinstance(headers, dict) else None
+        if eta is None:
+            return
+        try:
+            due = seconds_until(eta, self._app) <= 0
+        except (ValueError, TypeError, AttributeError):
+            return
+        if due:
+            message.headers = {**headers, "eta": None}
+            message.concurrency_eta = eta
+
+    def start(self, request: Any, otherwise: Callable[[Any], Any]) -> None:
+        """Celery wants to run a request: in its slot, if it has one.
+
+        Args:
+            otherwise: Celery's own way.
+        """
+        slot = getattr(request, "concurrency_slot", None)
+        if slot is None:
+            if hasattr(request, "concurrency_gate"):
+                self.parking.due(request)
+            else:
+                otherwise(request)
+        elif slot.state is State.GONE:
+            # It waited for its rate limit when its slot was lost: back to the queue.
+            self.parking.give_up(request)
+        elif slot is self._handing:
+            self._begin(slot, request)
+            try:
+                request.execute_using_pool(self._pool)
+            except TaskRevokedError:
+                self._never_began(slot)
+            else:
+                result = request._apply_result
+                slot.result = result() if result is not None else None
+        else:
+            self._begin(slot, request)
+            otherwise(request)
+
+    def _begin(self, slot: Slot, request: Any) -> None:
+        slot.state = State.RUNNING
+        slot.began = True
+        slot.request = request
+        self._ahead.starts(slot)
+        headers = request.request_dict
+        self._link.report(
+            Report("start", slot.id, slot.token, task_key(request.id), headers.get("retries") or 0),
+            urgent=self._places.blocks,
+        )
+
+    def _never_began(self, slot: Slot) -> None:
+        slot.state = State.OPEN
+        slot.began = False
+
+    def _found_nothing(self, slot: Slot) -> None:
+        if self.fetcher.lagging and slot.fresh and slot.looks < len(_LOOKS):
+            slot.state = State.WAITING
+            self._loop.call_later(_LOOKS[slot.looks], self._look_again, slot)
+            slot.looks += 1
+            return
+        self._claimable[slot.id] = 0
+        self._forget(slot, Report("drop", slot.id, slot.token, "", slot.seq))
+
+    def _look_again(self, slot: Slot) -> None:
+        if slot.state is State.WAITING:
+            slot.state = State.OPEN
+            self._open.append(slot)
+            self._schedule()
+
+    def _give_back(self, slot: Slot) -> None:
+        self._forget(slot, Report("release", slot.id, slot.token))
+
+    def _forget(self, slot: Slot, report: Report) -> None:
+        slot.state = State.GONE
+        if self._slots.pop(slot.token, None) is not None:
+            self._link.report(report)
+        self._ahead.trim(slot.id)
+        self._seeking = not self._closing
+
+    def _give_back_open(self) -> None:
+        while self._open:
+            slot = self._open.popleft()
+            if slot.state is State.OPEN:
+                self._give_back(slot)
+        if self._closing:
+            for slot in list(self._slots.values()):
+                if slot.state is State.WAITING:
+                    self._give_back(slot)
+
+    def claimable(self, id: str) -> int:
+        """Return how many tasks of an id wait, as far as this worker knows."""
+        return self._claimable.get(id, 0)
+
+    def found_end(self, id: str) -> None:
+        """The queue of an id is empty."""
+        self._claimable[id] = 0
+
+    def running(self, id: str) -> int:
+        """Return how many slots of an id have a running task here."""
+        return sum(1 for slot in self._slots.values() if slot.id == id and slot.state is State.RUNNING)
+
+
+def _about(message: Any) -> tuple[str, int]:
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    retries = headers.get("retries")
+    return task_key(headers.get("id")), retries if type(retries) is int else 0

@@ -1,0 +1,251 @@
+"""The worker's line to the semaphore: one thread that beats, reports and acquires, so that nothing else has to wait."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any, Callable, Mapping
+
+from ..exceptions import SemaphoreUnavailable
+from ..semaphore.semaphore import SHORT_TIER, Report, Semaphore, Turn
+from .compat import clock
+
+__all__ = ("Link",)
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between heartbeats: less than one a second, and soon enough for the short tier.
+BEAT = 1.1
+#: Seconds that a report which nobody waits for may wait for others to go with it.
+_LINGER = 0.005
+#: Seconds between tries to reach a Redis that is away.
+_RETRY = 0.25
+#: A worker starts work on a slot it kept only while Redis cannot have taken it for dead.
+_FRESH = SHORT_TIER - 0.3
+
+
+class Link:
+    """Owns the semaphore connection and the worker's lease.
+
+    Args:
+        semaphore: Only this thread uses it.
+        host: The worker's node name, for operators.
+        fleet: Names the set of ids served.
+        limits: Limit of each id served (0: no limit).
+        lease: Seconds.
+        mailbox_ready: Waits for the mailbox to listen; a lease begins with it.
+        owner: Gets ``turned(turn, want)``, ``joined(lost)``, ``went_away()``, ``invited()``, ``look_up(cursor)``;
+            called in this thread.
+    """
+
+    def __init__(
+        self,
+        semaphore: Semaphore,
+        host: str,
+        fleet: str,
+        limits: Mapping[str, int],
+        lease: float,
+        mailbox_ready: Callable[[float], Any],
+        owner: Any,
+    ) -> None:
+        self._semaphore = semaphore
+        self._host = host
+        self._fleet = fleet
+        self._limits = dict(limits)
+        self._lease = lease
+        self._mailbox_ready = mailbox_ready
+        self._owner = owner
+        self._clock = clock()
+        self._news = threading.Condition()
+        self._reports: list[Report] = []
+        self._want = 0
+        self._urgent = False
+        self._lengths: dict[str, int] = {}
+        self._held: dict[str, tuple[str, str]] = {}
+        self._idle = False
+        self._joined = False
+        self._served = False
+        self._away_since: float | None = None
+        self._answered = float("-inf")
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="concurrency-link", daemon=True)
+
+    # Called by the gate, from its own thread.
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def report(self, report: Report, urgent: bool = False) -> None:
+        """Tell the semaphore what happened to a slot; nobody waits for it."""
+        with self._news:
+            if report.kind in ("release", "drop"):
+                self._held.pop(report.token, None)
+                urgent = True
+            elif report.kind == "start" and report.token in self._held:
+                self._held[report.token] = (report.id, report.task)
+            self._reports.append(report)
+            self._urgent = self._urgent or urgent
+            if urgent or len(self._reports) == 1:
+                self._news.notify()
+
+    def ask(self, want: int) -> None:
+        """Acquire up to ``want`` slots, or become idle; the reply goes to ``owner.turned``."""
+        with self._news:
+            self._want = want
+            self._urgent = True
+            self._news.notify()
+
+    def flush(self) -> None:
+        """Send what there is now; lets the semaphore invite somebody else."""
+        with self._news:
+            self._urgent = True
+            self._news.notify()
+
+    def tell_lengths(self, lengths: Mapping[str, int]) -> None:
+        """Hand over queue lengths; they go with the next heartbeat."""
+        with self._news:
+            self._lengths.update(lengths)
+
+    def rejoin(self) -> None:
+        """Join again: the semaphore lost what it knew."""
+        with self._news:
+            self._joined = False
+            self._urgent = True
+            self._news.notify()
+
+    def invited(self) -> None:
+        """The semaphore no longer has this worker registered as idle."""
+        self._idle = False
+
+    def fresh(self) -> bool:
+        """Say whether the lease is certain to stand: whether a slot that was kept may take another task."""
+        return self._clock() - self._answered < _FRESH
+
+    def stop(self, patience: float = 3.0) -> None:
+        """Send what is left, end the lease and the thread."""
+        with self._news:
+            self._stopped = True
+            self._news.notify()
+        if self._thread.ident is not None:
+            self._thread.join(patience)
+
+    # In the link's own thread.
+
+    def _run(self) -> None:
+        next_beat = 0.0
+        while True:
+            reports, want = self._wait(next_beat)
+            try:
+                if not self._joined:
+                    self._join()
+                    next_beat = self._clock() + BEAT
+                if reports or want or self._urgent:
+                    self._turn(reports, want)
+                if self._clock() >= next_beat:
+                    next_beat = self._clock() + BEAT
+                    self._beat()
+                if self._stopped and not self._reports:
+                    self._semaphore.leave()
+                    self._semaphore.close()
+                    return
+            except SemaphoreUnavailable as exc:
+                self._lost_touch(exc, want)
+                if self._stopped:
+                    return
+            except Exception:
+                logger.exception("concurrency: the line to the semaphore failed; this is a bug")
+                self._lost_touch(SemaphoreUnavailable("internal error"), want)
+
+    def _wait(self, next_beat: float) -> tuple[list[Report], int]:
+        with self._news:
+            if self._away_since is not None and not self._stopped:
+                self._news.wait(_RETRY)
+            while not (self._urgent or self._want or self._stopped or not self._joined):
+                left = next_beat - self._clock()
+                if left <= 0:
+                    break
+                if self._reports:
+                    self._news.wait(min(left, _LINGER))
+                    break
+                self._news.wait(left)
+            reports, self._reports = self._reports, []
+            want, self._want = self._want, 0
+            self._urgent = False
+            return reports, want
+
+    def _join(self) -> None:
+        self._mailbox_ready(1.0)
+        sent = self._clock()
+        with self._news:
+            held = [(id, token, task) for token, (id, task) in self._held.items()]
+        joined = self._semaphore.join(self._host, self._fleet, self._lease, held)
+        if joined.serve or not self._served:
+            self._semaphore.serve(self._fleet, self._limits)
+            self._served = True
+        with self._news:
+            for token in joined.lost:
+                self._held.pop(token, None)
+            self._joined = True
+            self._idle = False
+        self._answered = sent
+        if joined.began and held:
+            logger.warning("concurrency: the semaphore lost its state; live workers say what they hold before it goes on")
+        if self._away_since is not None:
+            logger.warning("concurrency: the semaphore is back after %.1f s", self._clock() - self._away_since)
+            self._away_since = None
+        self._owner.joined(frozenset(joined.lost))
+
+    def _turn(self, reports: list[Report], want: int) -> None:
+        sent = self._clock()
+        turn = self._semaphore.turn(want, True, reports)
+        if turn.status != "ok":
+            self._excluded(turn.status)
+            turn = Turn(turn.status)
+        else:
+            self._answered = sent
+            with self._news:
+                for grant in turn.grants:
+                    self._held[grant.token] = (grant.id, "")
+                self._idle = turn.idle
+        self._owner.turned(turn, want)
+
+    def _beat(self) -> None:
+        sent = self._clock()
+        with self._news:
+            tokens, (lengths, self._lengths) = list(self._held), (self._lengths, {})
+        beat = self._semaphore.beat(self._idle, tokens, lengths)
+        if beat.status != "ok":
+            return self._excluded(beat.status)
+        self._answered = sent
+        for _, host, slots in beat.expired:
+            logger.warning("concurrency: worker %s is gone; %d slots it held are free", host, slots)
+        for id, tasks in beat.mended:
+            logger.debug("concurrency: %d tasks wait in %r that nobody had announced", tasks, id)
+        if beat.resync:
+            logger.warning("concurrency: the semaphore and this worker disagreed on the slots it holds; mending")
+            self.rejoin()
+        if beat.invited:
+            self._owner.invited()
+        if beat.cursor >= 0:
+            self._owner.look_up(beat.cursor)
+
+    def _excluded(self, status: str) -> None:
+        self._joined = False
+        self._answered = float("-inf")
+        if status == "lost":
+            logger.warning("concurrency: this worker's lease lapsed; its slots may have gone to others")
+
+    def _lost_touch(self, exc: Exception, want: int) -> None:
+        self._joined = False
+        self._semaphore.close()
+        if self._away_since is None:
+            self._away_since = self._clock()
+            logger.error(
+                "concurrency: the semaphore cannot be reached (%s): no new task with a concurrency limit starts until "
+                "it is back; running ones and all others go on",
+                exc,
+            )
+            self._owner.went_away()
+        if want:
+            self._owner.turned(Turn("away"), want)

@@ -1,0 +1,140 @@
+"""Where the gate runs: on the worker's event loop, or in a thread of its own where there is none."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import socket
+import threading
+from collections import deque
+from typing import Any, Callable
+
+__all__ = ("BrokerLost", "HubLoop", "ThreadLoop")
+
+logger = logging.getLogger(__name__)
+
+
+class BrokerLost(Exception):
+    """The broker failed us; its cause is what Celery has to see so that it connects anew."""
+
+
+def guarded(call: Callable[..., Any], *args: Any) -> None:
+    """Run a callback; an error of ours must neither reconnect the broker nor end the worker."""
+    try:
+        call(*args)
+    except BrokerLost as lost:
+        raise lost.__cause__ or lost from None
+    except Exception:
+        logger.exception("concurrency: %r failed; this is a bug", call)
+
+
+class HubLoop:
+    """Runs callbacks on kombu's event loop."""
+
+    def __init__(self, hub: Any) -> None:
+        self._hub = hub
+        self._calls: deque[tuple[Any, ...]] = deque()
+        self._signalled = False
+        # kombu's own call_soon() does not wake the poller before 5.7.
+        self._reader, self._writer = socket.socketpair()
+        self._reader.setblocking(False)
+        self._writer.setblocking(False)
+        self._thread = threading.get_ident()
+
+    def register(self) -> None:
+        """Listen; anew after each loss of the broker, which resets the hub."""
+        self._thread = threading.get_ident()
+        self._hub.add_reader(self._reader.fileno(), self._run)
+
+    def inside(self) -> bool:
+        """Say whether the caller is on the loop."""
+        return threading.get_ident() == self._thread
+
+    def call_soon(self, call: Callable[..., Any], *args: Any) -> None:
+        """Run a callback on the loop; may be called from any thread."""
+        self._calls.append((call, *args))
+        if not self._signalled:
+            self._signalled = True
+            try:
+                self._writer.send(b"\0")
+            except OSError:
+                self._signalled = False
+
+    def next_tick(self, call: Callable[..., Any], *args: Any) -> None:
+        """Run a callback in the loop's next turn; only from the loop itself."""
+        self._hub.call_soon(guarded, call, *args)
+
+    def call_later(self, delay: float, call: Callable[..., Any], *args: Any) -> None:
+        """Run a callback after a delay in seconds; only from the loop itself."""
+        self._hub.call_later(delay, guarded, call, *args)
+
+    def add_reader(self, fd: int, call: Callable[..., Any]) -> None:
+        """Run a callback whenever a descriptor is readable."""
+        self._hub.add_reader(fd, guarded, call)
+
+    def _run(self) -> None:
+        try:
+            self._reader.recv(4096)
+        except OSError:
+            pass
+        self._signalled = False
+        for _ in range(len(self._calls)):
+            guarded(*self._calls.popleft())
+        if self._calls and not self._signalled:
+            self.call_soon(lambda: None)
+
+    def stop(self) -> None:
+        """Take no more callbacks; those that come are run by whoever calls."""
+        self._reader.close()
+        self._writer.close()
+
+    def start(self) -> None:
+        """The hub runs already."""
+
+
+class ThreadLoop:
+    """Runs callbacks in a thread, or, in a patched process, in a greenlet."""
+
+    def __init__(self) -> None:
+        self._calls: queue.Queue[tuple[Any, ...] | None] = queue.Queue()
+        self._thread = threading.Thread(target=self._run, name="concurrency-gate", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def register(self) -> None:
+        """Nothing has to listen."""
+
+    def inside(self) -> bool:
+        """Say whether the caller is in the loop's thread."""
+        return threading.get_ident() == self._thread.ident
+
+    def call_soon(self, call: Callable[..., Any], *args: Any) -> None:
+        """Run a callback in the loop's thread; may be called from any thread."""
+        self._calls.put((call, *args))
+
+    next_tick = call_soon
+
+    def call_later(self, delay: float, call: Callable[..., Any], *args: Any) -> None:
+        """Run a callback after a delay in seconds."""
+        timer = threading.Timer(delay, self._calls.put, ((call, *args),))
+        timer.daemon = True
+        timer.start()
+
+    def add_reader(self, fd: int, call: Callable[..., Any]) -> None:
+        """Pools without an event loop have no child processes to watch."""
+
+    def _run(self) -> None:
+        while True:
+            item = self._calls.get()
+            if item is None:
+                return
+            try:
+                guarded(*item)
+            except Exception:
+                logger.exception("concurrency: the broker failed")
+
+    def stop(self) -> None:
+        """End the thread once it has run what is queued."""
+        self._calls.put(None)

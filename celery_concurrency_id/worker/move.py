@@ -1,0 +1,64 @@
+"""Move messages that came another way to the queue of their concurrency id: publish, then acknowledge."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from ..policy import policy_of
+from ..producer import task_key
+from ..queues import dedicated_queue
+
+__all__ = ("Mover",)
+
+logger = logging.getLogger(__name__)
+
+#: Set by the broker or by kombu when a message is published; not ours to copy.
+_NOT_COPIED = frozenset(
+    "delivery_tag delivery_info body_encoding delivery_mode content_type content_encoding application_headers headers "
+    "priority exchange routing_key".split()
+)
+
+
+class Mover:
+    """Publishes copies of messages to dedicated queues."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+        self._policy = policy_of(app)
+
+    def id_of(self, name: str) -> str:
+        """Return the concurrency id of a gated task."""
+        return self._policy.ids[name]
+
+    def move(self, message: Any, name: str) -> None:
+        """Publish a copy of a gated task's message to its queue; the caller acknowledges the original afterwards.
+
+        Raises:
+            Exception: The publish failed; the original is still the broker's.
+        """
+        id = self._policy.ids[name]
+        queue = dedicated_queue(self._app, id)
+        properties = dict(message.properties or {})
+        priority = properties.get("priority")
+        # kombu has decompressed the body already.
+        headers = {key: value for key, value in (message.headers or {}).items() if key != "compression"}
+        with self._app.amqp.producer_pool.acquire(block=True) as producer:
+            producer.publish(
+                message.body,
+                content_type=message.content_type,
+                content_encoding=message.content_encoding,
+                headers=headers,
+                exchange=queue.exchange if queue.exchange.type != "direct" else "",
+                routing_key=queue.routing_key if queue.exchange.type != "direct" else queue.name,
+                declare=[queue],
+                retry=True,
+                delivery_mode=2,
+                priority=priority,
+                **{key: value for key, value in properties.items() if key not in _NOT_COPIED and value is not None},
+            )
+        task_id = headers.get("id")
+        if task_id is None and isinstance(message.payload, dict):
+            task_id = message.payload.get("id")
+        self._policy.announcer.announce(id, task_key(task_id), headers.get("retries") or 0)
+        logger.debug("concurrency: moved task %s to its queue %r", task_id, id)

@@ -1,0 +1,82 @@
+"""Tasks with an ETA: they hold no slot before they are due, and go back to their queue when they are."""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timezone
+from typing import Any
+
+from celery.utils.time import maybe_iso8601, maybe_make_aware
+from celery.worker import state
+
+from .compat import cancel_timer
+from .move import Mover
+
+__all__ = ("Parking", "seconds_until")
+
+logger = logging.getLogger(__name__)
+
+#: RabbitMQ closes a channel on which a message is unacknowledged for ``consumer_timeout``, 30 minutes by default.
+_LONGEST = 900.0
+
+
+def seconds_until(eta: Any, app: Any) -> float:
+    """Return the seconds until an ETA as a message has it; not positive once it is due.
+
+    Raises:
+        ValueError, TypeError, AttributeError: It is no time; Celery refuses such a message.
+    """
+    when = maybe_make_aware(maybe_iso8601(eta), app.timezone)
+    return float((when - datetime.now(timezone.utc)).total_seconds())
+
+
+class Parking:
+    """Keeps requests that are not due, as Celery does: unacknowledged, on the worker's timer.
+
+    Args:
+        consumer: Celery's consumer.
+        visibility_timeout: Seconds after which the broker delivers an unacknowledged message again, if it does.
+    """
+
+    def __init__(self, consumer: Any, loop: Any, visibility_timeout: float | None) -> None:
+        self._consumer = consumer
+        self._loop = loop
+        self._mover = Mover(consumer.app)
+        self._longest = min(_LONGEST, visibility_timeout * 0.5) if visibility_timeout else _LONGEST
+        self._renewed: set[Any] = set()
+
+    def park(self, request: Any) -> None:
+        """Take in a request that Celery has put on its timer."""
+        # Celery made room in the prefetch window for a message that never stood in it.
+        self._consumer.qos.decrement_eventually()
+        if seconds_until(request.request_dict["eta"], self._consumer.app) > self._longest:
+            self._loop.call_later(self._longest, self._renew, request)
+
+    def due(self, request: Any) -> None:
+        """The ETA has come: put a copy into the queue, where the task now waits for its slot."""
+        self._consumer.qos.increment_eventually()
+        if request in self._renewed:
+            self._renewed.discard(request)
+            state.task_ready(request)
+        else:
+            self.give_up(request)
+
+    def _renew(self, request: Any) -> None:
+        """Let a fresh copy wait before the broker takes the message for lost."""
+        if request.acknowledged:
+            return
+        if self.give_up(request):
+            cancel_timer(request, self._consumer.timer)
+            self._renewed.add(request)
+
+    def give_up(self, request: Any) -> bool:
+        """Publish a copy and acknowledge the original; say whether that went well."""
+        try:
+            self._mover.move(request.message, request.type)
+        except Exception:
+            logger.exception("concurrency: task %s could not be put back into its queue; trying again", request)
+            self._loop.call_later(5.0, self.give_up, request)
+            return False
+        request.acknowledge()
+        state.task_ready(request)
+        return True

@@ -1,0 +1,200 @@
+"""Places: a gated task takes its turn for a pool process, thread or greenlet like any other task."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any, Callable
+
+from celery.concurrency.base import apply_target
+
+from . import compat
+
+__all__ = ("Places", "places_of")
+
+
+class Places:
+    """Turns at the pool. This one is for a pool that runs one task at a time, in the worker's own thread.
+
+    A place is requested, comes by the callback, and is then used by a task or released.
+
+    Args:
+        loop: Where the callback runs.
+        on_place: Called for each place that comes.
+
+    Attributes:
+        blocks: Whether a task runs in the worker's own thread, so that nothing can be sent before it ends.
+    """
+
+    blocks = True
+
+    def __init__(self, controller: Any, loop: Any, on_place: Callable[[], Any]) -> None:
+        self._controller = controller
+        self._pool = controller.pool
+        self._loop = loop
+        self._on_place = on_place
+        self._free = 1
+
+    @property
+    def size(self) -> int:
+        """How many tasks the pool runs at once."""
+        return int(self._pool.num_processes or 1)
+
+    def soon(self) -> bool:
+        """Say whether a place would come at once, without waiting behind other tasks."""
+        return self._free > 0
+
+    def request(self) -> None:
+        """Ask for a place."""
+        self._free -= 1
+        self._loop.next_tick(self._on_place)
+
+    def use(self, start: Callable[[], Any]) -> Any:
+        """Start a task in a place that came."""
+        return start()
+
+    def release(self) -> None:
+        """Give back a place that no task used."""
+        self._free += 1
+
+    def ended(self) -> None:
+        """A task that used a place has ended."""
+        self._free += 1
+
+    def reset(self) -> None:
+        """The worker lost its broker: requests are forgotten, as Celery forgets its own."""
+
+
+class ProcessPlaces(Places):
+    """The prefork pool: Celery's own semaphore, first come first served; Celery releases it when a task ends."""
+
+    blocks = False
+
+    def soon(self) -> bool:
+        return bool(self._controller.semaphore.value > 0)
+
+    def request(self) -> None:
+        self._controller.semaphore.acquire(self._on_place)
+
+    def release(self) -> None:
+        self._controller.semaphore.release()
+
+    def ended(self) -> None:
+        pass
+
+
+class ThreadPlaces(Places):
+    """The thread pool: a ticket stands in the executor's queue among the ordinary tasks.
+
+    When its turn comes, the ticket keeps the thread until a task is handed to it, and then runs that task itself:
+    a task that went through the executor's queue would stand behind everything that came meanwhile.
+    """
+
+    blocks = False
+
+    def __init__(self, controller: Any, loop: Any, on_place: Callable[[], Any]) -> None:
+        super().__init__(controller, loop, on_place)
+        self._came: deque[_Ticket] = deque()
+        self._using: _Ticket | None = None
+        self._on_apply = self._pool.on_apply
+        self._pool.on_apply = self._apply
+
+    def soon(self) -> bool:
+        return compat.thread_backlog(self._pool) == 0
+
+    def request(self) -> None:
+        ticket = _Ticket(self._arrived)
+        self._pool.executor.submit(ticket.run)
+
+    def _arrived(self, ticket: _Ticket) -> None:
+        self._loop.call_soon(self._arrive, ticket)
+
+    def _arrive(self, ticket: _Ticket) -> None:
+        self._came.append(ticket)
+        self._on_place()
+
+    def use(self, start: Callable[[], Any]) -> Any:
+        self._using = self._came.popleft()
+        try:
+            return start()
+        finally:
+            if self._using is not None:
+                self._came.appendleft(self._using)
+                self._using = None
+
+    def _apply(self, target: Any, args: Any = None, kwargs: Any = None, **options: Any) -> Any:
+        ticket = self._using if self._loop.inside() else None
+        if ticket is None:
+            return self._on_apply(target, args, kwargs, **options)
+        self._using = None
+        callback, accept_callback = options.get("callback"), options.get("accept_callback")
+        return ticket.hand(lambda: apply_target(target, args, kwargs, callback, accept_callback))
+
+    def release(self) -> None:
+        self._came.popleft().hand(None)
+
+    def ended(self) -> None:
+        pass
+
+
+class _Ticket:
+    """A thread that waits to be told what to run."""
+
+    def __init__(self, on_arrival: Callable[[_Ticket], Any]) -> None:
+        self._on_arrival = on_arrival
+        self._told = threading.Event()
+        self._job: Callable[[], Any] | None = None
+
+    def run(self) -> None:
+        self._on_arrival(self)
+        self._told.wait()
+        if self._job is not None:
+            self._job()
+
+    def hand(self, job: Callable[[], Any] | None) -> _Ticket:
+        self._job = job
+        self._told.set()
+        return self
+
+
+class GreenPlaces(Places):
+    """The gevent and eventlet pools: the pool's own room."""
+
+    blocks = False
+
+    def __init__(self, controller: Any, loop: Any, on_place: Callable[[], Any]) -> None:
+        super().__init__(controller, loop, on_place)
+        self._promised = 0
+
+    def soon(self) -> bool:
+        return compat.green_room(self._pool) > self._promised
+
+    def request(self) -> None:
+        if self.soon():
+            self._promised += 1
+            self._loop.next_tick(self._on_place)
+        else:
+            # The pool lets waiters in in order; a place that somebody takes meanwhile is waited for again.
+            self._loop.call_later(0.02, self.request)
+
+    def use(self, start: Callable[[], Any]) -> Any:
+        self._promised -= 1
+        return start()
+
+    def release(self) -> None:
+        self._promised -= 1
+
+    def ended(self) -> None:
+        pass
+
+
+def places_of(controller: Any, loop: Any, on_place: Callable[[], Any]) -> Places:
+    """Return the places of a worker's pool."""
+    pool = controller.pool
+    if getattr(controller, "semaphore", None) is not None and compat.is_prefork(pool):
+        return ProcessPlaces(controller, loop, on_place)
+    if hasattr(pool, "executor"):
+        return ThreadPlaces(controller, loop, on_place)
+    if getattr(pool, "is_green", False):
+        return GreenPlaces(controller, loop, on_place)
+    return Places(controller, loop, on_place)

@@ -1,0 +1,81 @@
+"""How a gated task ends: every way frees its slot exactly once, and none before the work has really ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery.exceptions import TimeLimitExceeded
+from celery.worker.request import Request
+
+__all__ = ("GatedRequest",)
+
+
+class GatedRequest(Request):  # type: ignore[misc]  # celery-types leaves it untyped
+    """A request that may hold a slot.
+
+    Attributes:
+        concurrency_slot: The slot it holds; None while it holds none.
+        concurrency_gate: The gate that the slot came from.
+    """
+
+    concurrency_slot: Any = None
+    concurrency_gate: Any = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Celery makes a subclass for each task, whose ``on_success`` does not call ours: go around it."""
+        super().__init_subclass__(**kwargs)
+        on_success = cls.__dict__.get("on_success")
+        if on_success is None:
+            return
+
+        def ends_slot(self: GatedRequest, result: Any, **options: Any) -> Any:
+            try:
+                return on_success(self, result, **options)
+            finally:
+                self._end_slot()
+
+        cls.on_success = ends_slot
+
+    def __init__(self, message: Any, **kwargs: Any) -> None:
+        super().__init__(message, **kwargs)
+        slot = getattr(message, "concurrency_slot", None)
+        if slot is not None:
+            slot.request = self
+            self.concurrency_slot = slot
+            self.concurrency_gate = message.concurrency_gate
+            self._request_dict["concurrency_id"] = slot.id
+            self._request_dict["concurrency_token"] = int(slot.token)
+            eta = getattr(message, "concurrency_eta", None)
+            if eta is not None:
+                self._request_dict["eta"] = eta
+
+    def on_success(self, result: Any, **kwargs: Any) -> Any:
+        try:
+            return super().on_success(result, **kwargs)
+        finally:
+            self._end_slot()
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        if self.concurrency_slot is not None:
+            self.concurrency_gate.accepted(self.concurrency_slot, pid)
+        super().on_accepted(pid, time_accepted)
+
+    def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
+        exc = getattr(exc_info.exception, "exc", exc_info.exception)
+        try:
+            return super().on_failure(exc_info, *args, **kwargs)
+        finally:
+            # A hard time limit is reported before the process is killed: its death ends the slot.
+            self._end_slot(unless_alive=isinstance(exc, TimeLimitExceeded))
+
+    def on_timeout(self, soft: bool, timeout: float) -> Any:
+        try:
+            return super().on_timeout(soft, timeout)
+        finally:
+            if not soft:
+                self._end_slot(unless_alive=True)
+
+    def _end_slot(self, unless_alive: bool = False) -> None:
+        slot = self.concurrency_slot
+        if slot is not None:
+            self.concurrency_gate.task_ended(slot, unless_alive)

@@ -1,0 +1,65 @@
+"""A slot, as the worker that holds it sees it."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Any
+
+__all__ = ("Slot", "State")
+
+
+class State(Enum):
+    """What a held slot is doing."""
+
+    OPEN = "open"  #: has no task: the next one is to be fetched
+    WAITING = "waiting"  #: the queue looked empty: another look is due
+    HELD = "held"  #: its task waits for ``rate_limit``
+    RUNNING = "running"  #: its task was handed to the pool
+    GONE = "gone"  #: given back, or lost with the lease
+
+
+class Slot:
+    """One unit of an id's limit.
+
+    Attributes:
+        id: The concurrency id.
+        token: Names this slot; grows with every grant, so that it also serves as a fencing token.
+        seq: Announcements of the id when the slot was granted.
+        keep: Whether it may take the next task of the id when this one ends.
+        began: Whether the message last fetched into it became a running task.
+        fresh: Whether it was granted and nothing was fetched into it yet.
+        looks: How often the queue was found empty since the last message.
+        request: The request of the task in it.
+        result: The pool's handle of that task.
+        pid: The process that runs it, once one has accepted it.
+        since: When the task was handed to the pool, by the worker's clock.
+    """
+
+    __slots__ = (
+        "began",
+        "fresh",
+        "id",
+        "keep",
+        "looks",
+        "pid",
+        "request",
+        "result",
+        "seq",
+        "since",
+        "state",
+        "token",
+    )
+
+    def __init__(self, id: str, token: str, seq: int, keep: bool) -> None:
+        self.id = id
+        self.token = token
+        self.seq = seq
+        self.keep = keep
+        self.began = False
+        self.fresh = True
+        self.state = State.OPEN
+        self.looks = 0
+        self.request: Any = None
+        self.result: Any = None
+        self.pid: int | None = None
+        self.since = 0.0
