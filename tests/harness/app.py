@@ -1,0 +1,32 @@
+"""The application under test, made from a plain dict so that workers can get it through their environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+from kombu import Queue
+
+from harness import tasks
+
+
+def make_app(conf: dict[str, Any], extension: bool = True) -> Celery:
+    """Make the application.
+
+    Args:
+        conf: Celery's settings. ``task_queues`` may be ``{name: queue_arguments}``.
+        extension: Whether gated tasks are gated; a producer without the extension knows nothing of it.
+    """
+    conf = dict(conf)
+    if "task_queues" in conf:
+        # The first as a list of one queue, as users write it: the ordinary queue beside it stays.
+        declared = conf["task_queues"].items()
+        conf["task_queues"] = [Queue(name, queue_arguments=arguments or None) for name, arguments in declared]
+    app = Celery("harness", set_as_current=False)
+    app.conf.update(conf)
+    base = None
+    if extension:
+        from celery_concurrency_id import QueuedTask as base
+    tasks.define(app, base)
+    app.finalize()
+    return app

@@ -1,0 +1,95 @@
+"""The tasks under test. All of them write to the truth; none of them knows that it is gated."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+from celery import Celery, Task
+from celery.exceptions import Reject
+
+from harness import truth
+
+UNSET: Any = object()
+
+
+def work(
+    self: Task, *received: Any, tag: Any = None, seconds: float = 0, gate: str | None = None, fail: str = ""
+) -> Any:
+    """Run for a time or until a gate opens, then return the tag, or end as ``fail`` says."""
+    with truth.Run(self, tag) as run:
+        run.hold(seconds, gate)
+        if fail == "raise":
+            raise ValueError(f"{self.name} was told to fail")
+        if fail == "reject":
+            raise Reject("told to", requeue=False)
+        if fail in ("exit", "kill"):
+            run.alive()
+            os._exit(1) if fail == "exit" else os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(60)
+    return tag
+
+
+def retrying(self: Task, tag: Any = None, times: int = 1, countdown: float = 0) -> Any:
+    """Fail so many times before succeeding, through ``retry``."""
+    with truth.Run(self, tag):
+        if self.request.retries < times:
+            raise self.retry(countdown=countdown, max_retries=times)
+    return self.request.retries
+
+
+def autoretrying(self: Task, tag: Any = None, times: int = 1) -> Any:
+    """Fail so many times before succeeding, through ``autoretry_for``."""
+    with truth.Run(self, tag):
+        if self.request.retries < times:
+            raise ValueError("again")
+    return self.request.retries
+
+
+def collect(self: Task, received: Any, tag: Any = None) -> Any:
+    """Return what the tasks before this one returned."""
+    with truth.Run(self, tag):
+        return received
+
+
+def define(app: Celery, base: type[Task] | None) -> None:
+    """Define the tasks; without a base they are ordinary tasks of the same names."""
+
+    def gated(function: Any, name: str, id: Any = UNSET, limit: Any = UNSET, **options: Any) -> None:
+        if base is not None:
+            options["base"] = base
+            if id is not UNSET:
+                options["concurrency_id"] = id
+            if limit is not UNSET:
+                options["concurrency_limit"] = limit
+        # What the truth calls the id: set here, not read from the code under test.
+        app.task(function, name=name, bind=True, log_id=name if id is UNSET else id, **options)
+
+    gated(work, "one", "one", 1)
+    gated(work, "other", "other", 1)
+    gated(work, "two", "two", 2)
+    gated(work, "eight", "eight", 8)
+    gated(work, "free", "free", None)
+    gated(work, "late", "late", 1, acks_late=True)
+    gated(work, "ranked", "ranked", 1)
+    gated(work, "nameless")
+    # The documented example: one of three names the limit, and two run at once.
+    gated(work, "gpu_render", "gpu_queue", 2)
+    gated(work, "gpu_train", "gpu_queue")
+    gated(work, "gpu_sample", "gpu_queue")
+    gated(work, "alone", "alone")
+    # Nobody who shares this id names a limit.
+    gated(work, "shy", "shy_pair")
+    gated(work, "coy", "shy_pair")
+    # Two limits for one id, and one that is None.
+    gated(work, "wide", "uneven", 3)
+    gated(work, "narrow", "uneven", 2)
+    gated(work, "boundless", "uneven", None)
+    gated(retrying, "retrying", "retrying", 1)
+    gated(autoretrying, "autoretrying", "autoretrying", 1, autoretry_for=(ValueError,), default_retry_delay=0)
+    gated(collect, "body", "body", 1)
+
+    app.task(work, name="ordinary", bind=True, log_id=None)
+    app.task(collect, name="gather", bind=True, log_id=None)
