@@ -13,7 +13,7 @@ from ..exceptions import UnsupportedBroker
 from ..policy import policy_of
 from ..queues import dedicated_queue
 from ..semaphore.semaphore import semaphore
-from . import compat
+from . import compat, inspect  # noqa: F401  # inspect: registers its command
 from .children import Children
 from .fetch import Fetcher
 from .gate import Gate
@@ -22,7 +22,7 @@ from .loop import HubLoop, ThreadLoop
 from .mailbox import Mailbox
 from .parking import Parking
 from .places import places_of
-from .slot import Slot
+from .slot import Slot, State
 
 __all__ = ("Concurrency",)
 
@@ -88,7 +88,7 @@ class Concurrency(bootsteps.StartStopStep):  # type: ignore[misc]  # celery-type
             return
         first = self._gate is None
         if first:
-            places = places_of(c.controller, self._loop, self._place_ready)
+            places = places_of(c.controller, self._loop)
             self._gate = Gate(
                 c.app, c.pool, self._loop, places, self._link, self._children, self._settings.fetch_ahead
             )
@@ -144,9 +144,9 @@ class Concurrency(bootsteps.StartStopStep):  # type: ignore[misc]  # celery-type
     @staticmethod
     def _dropped(c: Any, slot: Slot) -> bool:
         """Say whether Celery has dropped a slot's task when it lost the broker."""
-        if slot.result is None or not compat.is_prefork(c.pool):
-            return slot.request is None or (slot.result is None and compat.is_prefork(c.pool))
-        return not compat.pool_job_alive(c.pool, slot.result)
+        if slot.state is State.HELD:
+            return True
+        return compat.is_prefork(c.pool) and not compat.pool_job_alive(c.pool, slot.result)
 
     # From the mailbox's thread, the link's thread and the pool
 
@@ -155,10 +155,6 @@ class Concurrency(bootsteps.StartStopStep):  # type: ignore[misc]  # celery-type
             self._loop.call_soon(self._gate.invited)
         elif message == "rejoin":
             self._link.rejoin()
-
-    def _place_ready(self) -> None:
-        if self._gate is not None:
-            self._gate.place_ready()
 
     def turned(self, turn: Any, want: int) -> None:
         """The semaphore has answered."""

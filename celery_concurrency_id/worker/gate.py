@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from functools import partial
 from typing import Any, Callable
 
 from celery.exceptions import TaskRevokedError
@@ -16,6 +17,7 @@ from ..semaphore.semaphore import Report, Turn
 from .ahead import Ahead
 from .loop import BrokerLost
 from .parking import seconds_until
+from .request import GatedRequest
 from .slot import Slot, State
 
 __all__ = ("Gate",)
@@ -53,6 +55,8 @@ class Gate:
         self._open: deque[Slot] = deque()
         self._claimable: dict[str, int] = {}
         self._ahead = Ahead(self, loop, fetch_ahead)
+        self._generation = 0  # grows when the broker is lost, and with it every place that was requested
+        self._window = 1  # places to request at a time while there is more work than was acquired
         self._hand = 0  # places that have come and are not used yet
         self._requested = 0  # places that have not come yet
         self._asked = 0  # of those in hand: kept for grants that were asked for
@@ -69,26 +73,24 @@ class Gate:
     def attach(self, fetcher: Any, parking: Any, on_message: Callable[[Any], Any]) -> None:
         """The broker is connected."""
         self.fetcher, self.parking, self._on_message = fetcher, parking, on_message
-        for slot in list(self._slots.values()):
-            if slot.state is State.WAITING:
-                slot.state = State.OPEN
-                self._open.append(slot)
+        self._link.refuse(False)
         self.seek()
 
     def detach(self, dropped: Callable[[Slot], bool]) -> None:
         """The broker is gone, or the worker closes; ``dropped`` says of a slot whether its task will never run."""
-        fetcher, self.fetcher = self.fetcher, None
-        self._ahead.forget(put_back=self._closing and fetcher is not None)
+        fetcher = self.fetcher
+        self._link.refuse(True)
+        self._ahead.forget(put_back=self._closing)
+        self.fetcher = None
         for slot in list(self._slots.values()):
             if slot.state in (State.RUNNING, State.HELD) and dropped(slot):
-                self._reopen(slot)
-        if self._closing:
-            while self._hand > 0:
-                self._release_place()
-        else:
-            self._hand = self._requested = self._asked = 0
-            self._places.reset()
+                slot.state = State.OPEN
         self._give_back_open()
+        while self._hand > 0:
+            self._release_place()
+        self._requested = self._asked = 0
+        self._generation += 1
+        self._places.forget()
         if fetcher is not None and not self._closing:
             fetcher.close()
 
@@ -96,6 +98,7 @@ class Gate:
         """Take no new task; running ones end and free their slots."""
         self._closing = True
         self._seeking = False
+        self._link.refuse(True)
         self._give_back_open()
 
     def seek(self) -> None:
@@ -117,7 +120,7 @@ class Gate:
 
     def turned(self, turn: Turn, want: int) -> None:
         """The semaphore has answered."""
-        self._asked -= want
+        self._asked = max(self._asked - want, 0)
         for verdict in turn.verdicts:
             slot = self._slots.get(verdict.token)
             if slot is not None:
@@ -132,11 +135,13 @@ class Gate:
             self._open.append(slot)
         if want:
             self._seeking = len(turn.grants) == want
+            self._window = min(2 * self._window, self._places.size) if self._seeking else 1
         if turn.recovery:
             self._loop.call_later(turn.recovery, self.seek)
-        self._schedule()
         if self.fetcher is None or self._closing:
             self._give_back_open()
+        else:
+            self._schedule()
 
     def lost(self, tokens: frozenset[str]) -> None:
         """These slots belong to others now, or to nobody."""
@@ -144,13 +149,14 @@ class Gate:
             slot = self._slots.pop(token, None)
             if slot is None:
                 continue
-            if slot.state in (State.RUNNING, State.HELD):
+            if slot.state is State.RUNNING:
                 logger.warning(
                     "concurrency: the slot of %s in %r was lost; the task goes on, beside the limit",
                     slot.request,
                     slot.id,
                 )
-            slot.state = State.GONE
+            else:
+                slot.state = State.GONE
 
     # What happens to tasks
 
@@ -160,7 +166,8 @@ class Gate:
         Args:
             unless_alive: Its process may still live; if so, its death ends the slot.
         """
-        if self._loop.inside():
+        if self._closing or self._loop.inside():
+            # Once the worker closes, its loop no longer runs; what is left to do then is safe from any thread.
             self._ended(slot, unless_alive)
         else:
             self._loop.call_soon(self._ended, slot, unless_alive)
@@ -178,29 +185,30 @@ class Gate:
                 self._ended(slot, False)
 
     def _ended(self, slot: Slot, unless_alive: bool) -> None:
-        if slot.state is not State.RUNNING and slot.state is not State.HELD:
+        if slot.state is not State.RUNNING:
             return
         if unless_alive and self._children is not None and self._children.watches(slot.pid):
             return
-        if slot.state is State.RUNNING:
-            self._places.ended()
-        self._ahead.took(slot)
-        self._reopen(slot)
-
-    def _reopen(self, slot: Slot) -> None:
         slot.state = State.OPEN
-        slot.request = slot.result = slot.pid = None
         slot.fresh = False
-        self._open.append(slot)
-        if self._closing or self.fetcher is None:
-            self._give_back_open()
+        slot.request = slot.result = slot.pid = None
+        self._places.ended()
+        self._ahead.took(slot)
+        if slot.token not in self._slots:
+            slot.state = State.GONE
+        elif self._closing or self.fetcher is None:
+            self._give_back(slot)
         else:
+            self._open.append(slot)
             self._schedule()
 
     # Bringing it together
 
-    def place_ready(self) -> None:
+    def _place_ready(self, generation: int) -> None:
         """A place has come."""
+        if generation != self._generation:
+            self._places.release()
+            return
         self._requested -= 1
         self._hand += 1
         # Never act in here: the pool releases a place before it tells that the task ended.
@@ -214,50 +222,47 @@ class Gate:
     def _tick(self) -> None:
         self._scheduled = False
         if self.fetcher is None or self._closing:
-            self._give_back_open()
-            while self._hand > 0:
-                self._release_place()
             return
-        waiting: list[Slot] = []
-        while self._open:
+        waiting = 0
+        for _ in range(len(self._open)):
             slot = self._open.popleft()
             if slot.state is not State.OPEN:
                 continue
             if not self._may_continue(slot):
                 self._give_back(slot)
-            elif self._hand > self._asked:
+                continue
+            if self._hand <= self._asked and self._requested <= waiting and self._places.soon():
+                self._request_place()
+            if self._hand > self._asked:
                 self._serve(slot)
-            elif self._requested > len(waiting) or self._places.soon():
-                waiting.append(slot)
-                if self._requested < len(waiting):
-                    self._request_place()
-                if self._hand > self._asked:
-                    waiting.pop()
-                    self._open.appendleft(slot)
+            elif self._requested > waiting:
+                waiting += 1
+                self._open.append(slot)
             else:
+                # Others are before us: a slot must not stand idle meanwhile.
                 self._give_back(slot)
-        self._open.extend(waiting)
         self._look_for_more()
 
     def _look_for_more(self) -> None:
-        spare = self._hand - self._asked - len(self._open)
+        """Ask for slots for the places that are left, or give those back."""
         if self._seeking and not self._asked:
-            if spare > 0:
-                self._asked = spare
-                self._seeking = False
-                self._link.ask(spare)
-                return
-            if self._requested <= len(self._open):
+            while self._requested + self._spare < self._window:
                 self._request_place()
-                if self._hand - self._asked - len(self._open) > 0:
-                    self._schedule()
-            return
-        for _ in range(spare):
-            self._release_place()
+            if self._spare > 0:
+                self._asked = self._spare
+                self._seeking = False
+                self._link.ask(self._asked)
+        else:
+            for _ in range(self._spare):
+                self._release_place()
+
+    @property
+    def _spare(self) -> int:
+        return self._hand - self._asked - len(self._open)
 
     def _request_place(self) -> None:
         self._requested += 1
-        self._places.request()
+        self._places.request(partial(self._place_ready, self._generation))
 
     def _release_place(self) -> None:
         self._hand -= 1
@@ -296,6 +301,7 @@ class Gate:
         slot.fresh = False
         if slot.state is State.OPEN:
             self._open.appendleft(slot)
+            self._schedule()
 
     def _hand_over(self, slot: Slot, message: Any) -> bool:
         """Give a message to Celery as if it had been consumed; say whether its task started."""
@@ -345,7 +351,7 @@ class Gate:
         """
         slot = getattr(request, "concurrency_slot", None)
         if slot is None:
-            if hasattr(request, "concurrency_gate"):
+            if isinstance(request, GatedRequest):
                 self.parking.due(request)
             else:
                 otherwise(request)
@@ -372,7 +378,7 @@ class Gate:
         self._ahead.starts(slot)
         headers = request.request_dict
         self._link.report(
-            Report("start", slot.id, slot.token, task_key(request.id), headers.get("retries") or 0),
+            Report("start", slot.id, slot.token, task_key(request.id), _count(headers.get("retries"))),
             urgent=self._places.blocks,
         )
 
@@ -406,14 +412,10 @@ class Gate:
         self._seeking = not self._closing
 
     def _give_back_open(self) -> None:
-        while self._open:
-            slot = self._open.popleft()
-            if slot.state is State.OPEN:
+        self._open.clear()
+        for slot in list(self._slots.values()):
+            if slot.state in (State.OPEN, State.WAITING):
                 self._give_back(slot)
-        if self._closing:
-            for slot in list(self._slots.values()):
-                if slot.state is State.WAITING:
-                    self._give_back(slot)
 
     def claimable(self, id: str) -> int:
         """Return how many tasks of an id wait, as far as this worker knows."""
@@ -430,5 +432,9 @@ class Gate:
 
 def _about(message: Any) -> tuple[str, int]:
     headers = message.headers if isinstance(message.headers, dict) else {}
-    retries = headers.get("retries")
-    return task_key(headers.get("id")), retries if type(retries) is int else 0
+    return task_key(headers.get("id")), _count(headers.get("retries"))
+
+
+def _count(retries: Any) -> int:
+    """Whatever a message says, only a number is passed on."""
+    return retries if type(retries) is int else 0

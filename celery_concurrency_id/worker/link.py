@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 from typing import Any, Callable, Mapping
 
 from ..exceptions import SemaphoreUnavailable
@@ -68,6 +69,7 @@ class Link:
         self._away_since: float | None = None
         self._answered = float("-inf")
         self._stopped = False
+        self._refusing = False
         self._thread = threading.Thread(target=self._run, name="concurrency-link", daemon=True)
 
     # Called by the gate, from its own thread.
@@ -95,6 +97,11 @@ class Link:
             self._want = want
             self._urgent = True
             self._news.notify()
+
+    def refuse(self, refusing: bool) -> None:
+        """Give back at once what is granted from now on: nobody here can use it."""
+        with self._news:
+            self._refusing = refusing
 
     def flush(self) -> None:
         """Send what there is now; lets the semaphore invite somebody else."""
@@ -170,7 +177,7 @@ class Link:
                     break
                 self._news.wait(left)
             reports, self._reports = self._reports, []
-            want, self._want = self._want, 0
+            want, self._want = 0 if self._refusing else self._want, 0
             self._urgent = False
             return reports, want
 
@@ -205,9 +212,13 @@ class Link:
         else:
             self._answered = sent
             with self._news:
+                self._idle = turn.idle
+                if self._refusing:
+                    self._reports += [Report("release", grant.id, grant.token) for grant in turn.grants]
+                    turn = replace(turn, grants=())
+                    self._urgent = True
                 for grant in turn.grants:
                     self._held[grant.token] = (grant.id, "")
-                self._idle = turn.idle
         self._owner.turned(turn, want)
 
     def _beat(self) -> None:

@@ -45,6 +45,8 @@ class HubLoop:
         """Listen; anew after each loss of the broker, which resets the hub."""
         self._thread = threading.get_ident()
         self._hub.add_reader(self._reader.fileno(), self._run)
+        if self._calls:
+            self._signal()
 
     def inside(self) -> bool:
         """Say whether the caller is on the loop."""
@@ -54,11 +56,14 @@ class HubLoop:
         """Run a callback on the loop; may be called from any thread."""
         self._calls.append((call, *args))
         if not self._signalled:
-            self._signalled = True
-            try:
-                self._writer.send(b"\0")
-            except OSError:
-                self._signalled = False
+            self._signal()
+
+    def _signal(self) -> None:
+        self._signalled = True
+        try:
+            self._writer.send(b"\0")
+        except OSError:
+            self._signalled = False
 
     def next_tick(self, call: Callable[..., Any], *args: Any) -> None:
         """Run a callback in the loop's next turn; only from the loop itself."""
@@ -81,7 +86,7 @@ class HubLoop:
         for _ in range(len(self._calls)):
             guarded(*self._calls.popleft())
         if self._calls and not self._signalled:
-            self.call_soon(lambda: None)
+            self._signal()
 
     def stop(self) -> None:
         """Take no more callbacks; those that come are run by whoever calls."""

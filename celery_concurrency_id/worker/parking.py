@@ -43,31 +43,29 @@ class Parking:
         self._loop = loop
         self._mover = Mover(consumer.app)
         self._longest = min(_LONGEST, visibility_timeout * 0.5) if visibility_timeout else _LONGEST
-        self._renewed: set[Any] = set()
+        self._parked: set[Any] = set()
 
     def park(self, request: Any) -> None:
         """Take in a request that Celery has put on its timer."""
         # Celery made room in the prefetch window for a message that never stood in it.
         self._consumer.qos.decrement_eventually()
+        self._parked.add(request)
         if seconds_until(request.request_dict["eta"], self._consumer.app) > self._longest:
             self._loop.call_later(self._longest, self._renew, request)
 
     def due(self, request: Any) -> None:
         """The ETA has come: put a copy into the queue, where the task now waits for its slot."""
         self._consumer.qos.increment_eventually()
-        if request in self._renewed:
-            self._renewed.discard(request)
-            state.task_ready(request)
-        else:
+        if request in self._parked:
             self.give_up(request)
+        else:
+            # Renewed meanwhile, or it came over a connection that is gone: the broker has another copy.
+            state.task_ready(request)
 
     def _renew(self, request: Any) -> None:
         """Let a fresh copy wait before the broker takes the message for lost."""
-        if request.acknowledged:
-            return
-        if self.give_up(request):
+        if request in self._parked and self.give_up(request):
             cancel_timer(request, self._consumer.timer)
-            self._renewed.add(request)
 
     def give_up(self, request: Any) -> bool:
         """Publish a copy and acknowledge the original; say whether that went well."""
@@ -77,6 +75,7 @@ class Parking:
             logger.exception("concurrency: task %s could not be put back into its queue; trying again", request)
             self._loop.call_later(5.0, self.give_up, request)
             return False
+        self._parked.discard(request)
         request.acknowledge()
         state.task_ready(request)
         return True

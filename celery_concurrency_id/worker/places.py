@@ -12,6 +12,9 @@ from . import compat
 
 __all__ = ("Places", "places_of")
 
+#: Seconds between looks for room in a full pool of greenlets.
+_LOOK_AGAIN = 0.02
+
 
 class Places:
     """Turns at the pool. This one is for a pool that runs one task at a time, in the worker's own thread.
@@ -20,7 +23,6 @@ class Places:
 
     Args:
         loop: Where the callback runs.
-        on_place: Called for each place that comes.
 
     Attributes:
         blocks: Whether a task runs in the worker's own thread, so that nothing can be sent before it ends.
@@ -28,11 +30,10 @@ class Places:
 
     blocks = True
 
-    def __init__(self, controller: Any, loop: Any, on_place: Callable[[], Any]) -> None:
+    def __init__(self, controller: Any, loop: Any) -> None:
         self._controller = controller
         self._pool = controller.pool
         self._loop = loop
-        self._on_place = on_place
         self._free = 1
 
     @property
@@ -44,10 +45,10 @@ class Places:
         """Say whether a place would come at once, without waiting behind other tasks."""
         return self._free > 0
 
-    def request(self) -> None:
-        """Ask for a place."""
+    def request(self, on_place: Callable[[], Any]) -> None:
+        """Ask for a place; the callback says that it has come."""
         self._free -= 1
-        self._loop.next_tick(self._on_place)
+        self._loop.next_tick(on_place)
 
     def use(self, start: Callable[[], Any]) -> Any:
         """Start a task in a place that came."""
@@ -61,8 +62,8 @@ class Places:
         """A task that used a place has ended."""
         self._free += 1
 
-    def reset(self) -> None:
-        """The worker lost its broker: requests are forgotten, as Celery forgets its own."""
+    def forget(self) -> None:
+        """The worker lost its broker, or closes: no place that was requested is wanted any more."""
 
 
 class ProcessPlaces(Places):
@@ -73,8 +74,8 @@ class ProcessPlaces(Places):
     def soon(self) -> bool:
         return bool(self._controller.semaphore.value > 0)
 
-    def request(self) -> None:
-        self._controller.semaphore.acquire(self._on_place)
+    def request(self, on_place: Callable[[], Any]) -> None:
+        self._controller.semaphore.acquire(on_place)
 
     def release(self) -> None:
         self._controller.semaphore.release()
@@ -92,8 +93,9 @@ class ThreadPlaces(Places):
 
     blocks = False
 
-    def __init__(self, controller: Any, loop: Any, on_place: Callable[[], Any]) -> None:
-        super().__init__(controller, loop, on_place)
+    def __init__(self, controller: Any, loop: Any) -> None:
+        super().__init__(controller, loop)
+        self._tickets: set[_Ticket] = set()
         self._came: deque[_Ticket] = deque()
         self._using: _Ticket | None = None
         self._on_apply = self._pool.on_apply
@@ -102,16 +104,15 @@ class ThreadPlaces(Places):
     def soon(self) -> bool:
         return compat.thread_backlog(self._pool) == 0
 
-    def request(self) -> None:
-        ticket = _Ticket(self._arrived)
+    def request(self, on_place: Callable[[], Any]) -> None:
+        ticket = _Ticket(lambda: self._loop.call_soon(self._arrive, ticket, on_place))
+        self._tickets.add(ticket)
         self._pool.executor.submit(ticket.run)
 
-    def _arrived(self, ticket: _Ticket) -> None:
-        self._loop.call_soon(self._arrive, ticket)
-
-    def _arrive(self, ticket: _Ticket) -> None:
-        self._came.append(ticket)
-        self._on_place()
+    def _arrive(self, ticket: _Ticket, on_place: Callable[[], Any]) -> None:
+        if ticket in self._tickets:
+            self._came.append(ticket)
+            on_place()
 
     def use(self, start: Callable[[], Any]) -> Any:
         self._using = self._came.popleft()
@@ -127,11 +128,23 @@ class ThreadPlaces(Places):
         if ticket is None:
             return self._on_apply(target, args, kwargs, **options)
         self._using = None
+        self._tickets.discard(ticket)
         callback, accept_callback = options.get("callback"), options.get("accept_callback")
         return ticket.hand(lambda: apply_target(target, args, kwargs, callback, accept_callback))
 
     def release(self) -> None:
-        self._came.popleft().hand(None)
+        if self._came:
+            self._dismiss(self._came.popleft())
+
+    def forget(self) -> None:
+        # A thread that went on waiting would keep the pool from closing.
+        self._came.clear()
+        for ticket in list(self._tickets):
+            self._dismiss(ticket)
+
+    def _dismiss(self, ticket: _Ticket) -> None:
+        self._tickets.discard(ticket)
+        ticket.hand(None)
 
     def ended(self) -> None:
         pass
@@ -140,13 +153,14 @@ class ThreadPlaces(Places):
 class _Ticket:
     """A thread that waits to be told what to run."""
 
-    def __init__(self, on_arrival: Callable[[_Ticket], Any]) -> None:
+    def __init__(self, on_arrival: Callable[[], Any]) -> None:
         self._on_arrival = on_arrival
         self._told = threading.Event()
         self._job: Callable[[], Any] | None = None
 
     def run(self) -> None:
-        self._on_arrival(self)
+        if not self._told.is_set():
+            self._on_arrival()
         self._told.wait()
         if self._job is not None:
             self._job()
@@ -162,24 +176,28 @@ class GreenPlaces(Places):
 
     blocks = False
 
-    def __init__(self, controller: Any, loop: Any, on_place: Callable[[], Any]) -> None:
-        super().__init__(controller, loop, on_place)
+    def __init__(self, controller: Any, loop: Any) -> None:
+        super().__init__(controller, loop)
         self._promised = 0
 
     def soon(self) -> bool:
         return compat.green_room(self._pool) > self._promised
 
-    def request(self) -> None:
+    def request(self, on_place: Callable[[], Any]) -> None:
         if self.soon():
             self._promised += 1
-            self._loop.next_tick(self._on_place)
+            self._loop.next_tick(on_place)
         else:
-            # The pool lets waiters in in order; a place that somebody takes meanwhile is waited for again.
-            self._loop.call_later(0.02, self.request)
+            # The pool tells nobody when a greenlet ends.
+            self._loop.call_later(_LOOK_AGAIN, self.request, on_place)
 
     def use(self, start: Callable[[], Any]) -> Any:
         self._promised -= 1
-        return start()
+        try:
+            return start()
+        except BaseException:
+            self._promised += 1
+            raise
 
     def release(self) -> None:
         self._promised -= 1
@@ -188,13 +206,13 @@ class GreenPlaces(Places):
         pass
 
 
-def places_of(controller: Any, loop: Any, on_place: Callable[[], Any]) -> Places:
+def places_of(controller: Any, loop: Any) -> Places:
     """Return the places of a worker's pool."""
     pool = controller.pool
     if getattr(controller, "semaphore", None) is not None and compat.is_prefork(pool):
-        return ProcessPlaces(controller, loop, on_place)
+        return ProcessPlaces(controller, loop)
     if hasattr(pool, "executor"):
-        return ThreadPlaces(controller, loop, on_place)
+        return ThreadPlaces(controller, loop)
     if getattr(pool, "is_green", False):
-        return GreenPlaces(controller, loop, on_place)
-    return Places(controller, loop, on_place)
+        return GreenPlaces(controller, loop)
+    return Places(controller, loop)
