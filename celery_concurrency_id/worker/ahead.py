@@ -47,7 +47,7 @@ class Ahead:
     def consider(self, slot: Slot) -> None:
         """A task was handed to the pool: fetch the next one, once the pool has it."""
         if self._enabled and slot.keep and self._took.get(slot.id, SHORT_TASK) < SHORT_TASK:
-            self._loop.next_tick(self._fetch, slot)
+            self._loop.after_writes(self._fetch, slot)
 
     def _fetch(self, slot: Slot) -> None:
         gate, id = self._gate, slot.id

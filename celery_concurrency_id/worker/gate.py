@@ -74,6 +74,7 @@ class Gate:
         """The broker is connected."""
         self.fetcher, self.parking, self._on_message = fetcher, parking, on_message
         self._link.refuse(False)
+        self._scheduled = False
         self.seek()
 
     def detach(self, dropped: Callable[[Slot], bool]) -> None:

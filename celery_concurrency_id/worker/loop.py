@@ -35,6 +35,8 @@ class HubLoop:
         self._hub = hub
         self._calls: deque[tuple[Any, ...]] = deque()
         self._signalled = False
+        self._ticks: deque[tuple[Any, ...]] = deque()
+        self._draining = self._drain_due = False
         # kombu's own call_soon() does not wake the poller before 5.7.
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
@@ -66,16 +68,23 @@ class HubLoop:
             self._signalled = False
 
     def next_tick(self, call: Callable[..., Any], *args: Any) -> None:
-        """Run a callback in the loop's next turn; only from the loop itself."""
-        self._hub.call_soon(guarded, call, *args)
+        """Run a callback once what runs now is done; only from the loop itself."""
+        self._ticks.append((call, *args))
+        if not self._draining and not self._drain_due:
+            self._drain_due = True
+            self._hub.call_soon(self._drain)
+
+    def after_writes(self, call: Callable[..., Any], *args: Any) -> None:
+        """Run a callback once the pool has written what it was given to its processes; only from the loop itself."""
+        self.call_soon(self._hub.call_soon, self._enter, call, *args)
 
     def call_later(self, delay: float, call: Callable[..., Any], *args: Any) -> None:
         """Run a callback after a delay in seconds; only from the loop itself."""
-        self._hub.call_later(delay, guarded, call, *args)
+        self._hub.call_later(delay, self._enter, call, *args)
 
     def add_reader(self, fd: int, call: Callable[..., Any]) -> None:
         """Run a callback whenever a descriptor is readable."""
-        self._hub.add_reader(fd, guarded, call)
+        self._hub.add_reader(fd, self._enter, call)
 
     def _run(self) -> None:
         try:
@@ -83,10 +92,32 @@ class HubLoop:
         except OSError:
             pass
         self._signalled = False
-        for _ in range(len(self._calls)):
-            guarded(*self._calls.popleft())
-        if self._calls and not self._signalled:
-            self._signal()
+        try:
+            for _ in range(len(self._calls)):
+                self._enter(*self._calls.popleft())
+        finally:
+            if self._calls and not self._signalled:
+                self._signal()
+
+    def _enter(self, call: Callable[..., Any], *args: Any) -> None:
+        """Run a callback and the ticks it asks for.
+
+        The hub would run those only after its next poll, which may last a second: it takes its list of callbacks once,
+        and fires timers after that.
+        """
+        self._ticks.appendleft((call, *args))
+        self._drain()
+
+    def _drain(self) -> None:
+        self._drain_due = False
+        if self._draining:
+            return
+        self._draining = True
+        try:
+            while self._ticks:
+                guarded(*self._ticks.popleft())
+        finally:
+            self._draining = False
 
     def stop(self) -> None:
         """Take no more callbacks; those that come are run by whoever calls."""
@@ -119,7 +150,7 @@ class ThreadLoop:
         """Run a callback in the loop's thread; may be called from any thread."""
         self._calls.put((call, *args))
 
-    next_tick = call_soon
+    next_tick = after_writes = call_soon
 
     def call_later(self, delay: float, call: Callable[..., Any], *args: Any) -> None:
         """Run a callback after a delay in seconds."""

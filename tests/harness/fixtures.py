@@ -17,6 +17,7 @@ from pytest_celery import CeleryBackendCluster, CeleryBrokerCluster, CeleryWorke
 from harness.servers import Servers
 from harness.setup import Setup
 
+FAILED = pytest.StashKey[bool]()
 BROKERS = ("redis", "rabbitmq")
 POOLS = ("prefork", "threads", "solo", "gevent")
 # A solo worker runs one task at a time; the others get enough to exceed any limit of the tests.
@@ -60,18 +61,17 @@ def shared_setup(
 
 
 @pytest.fixture
-def celery_setup(shared_setup: Setup) -> Iterator[Setup]:
+def celery_setup(shared_setup: Setup, request: pytest.FixtureRequest) -> Iterator[Setup]:
     """The shared setup, clean for one test."""
     if not shared_setup.healthy():
         shared_setup.stop_workers()
         shared_setup.start_workers(2, concurrency=CONCURRENCY[shared_setup.pool])
     shared_setup.begin()
     yield shared_setup
-    try:
+    if request.node.stash.get(FAILED, True):
+        shared_setup.forget()  # the next test gets new workers and an empty Redis
+    else:
         shared_setup.settle()
-    except BaseException:
-        shared_setup.stop_workers()  # the next test gets new ones
-        raise
 
 
 @pytest.fixture

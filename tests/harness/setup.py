@@ -169,16 +169,31 @@ class Setup(CeleryTestSetup):
         for gate in self.gates:
             gate.open()
         self.gates.clear()
-        for queue in {task.log_id for task in self.app.tasks.values() if getattr(task, "log_id", None)} | {"celery"}:
-            with self.app.connection_for_write() as connection, connection.channel() as channel:
-                try:
-                    channel.queue_purge(queue)
-                except (ChannelError, NotFound):
-                    pass
-        wait(lambda: not self.running(), 20, lambda: f"nothing runs after the test; {self.state()}")
+        self.purge()
+        try:
+            wait(lambda: not self.running(), 20, lambda: f"nothing runs after the test; {self.state()}")
+        except BaseException:
+            self.forget()
+            raise
+
+    def forget(self) -> None:
+        """Stop the workers, and forget what the broker and Redis hold."""
+        self.stop_workers()
+        self.purge()
+        self.backend.container.client.flushall()  # a server that the tests started for this setup alone
+
+    def purge(self) -> None:
+        ids = {getattr(task, "log_id", None) for task in self.app.tasks.values()} - {None}
+        with self.app.connection_for_write() as connection:
+            for queue in {*ids, "celery"}:
+                with connection.channel() as channel:
+                    try:
+                        channel.queue_purge(queue)
+                    except (ChannelError, NotFound):
+                        pass
 
     def healthy(self) -> bool:
-        return all(node.container.status == "running" for node in self._workers)
+        return bool(self._workers) and all(node.container.status == "running" for node in self._workers)
 
     def stop_workers(self) -> None:
         for node in self._workers:

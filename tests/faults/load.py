@@ -1,0 +1,66 @@
+"""A publisher that never lets the workers run out of waiting tasks."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+import uuid
+from typing import Any
+
+from celery import Celery
+
+from faults.app import ID
+from harness.sweep import Sweep
+
+
+class Load:
+    """Publishes tasks of random length, so that some more wait than the limit lets run.
+
+    Attributes:
+        published: When (ns) each task id was published, for those that the broker took.
+        doubtful: Task ids whose publish failed: they may or may not have reached the broker.
+    """
+
+    SHORTEST, LONGEST = 0.05, 0.3
+
+    def __init__(self, apps: list[Celery], rng: random.Random, sweep: Sweep, limit: int, routed: bool = True) -> None:
+        self.published: dict[str, int] = {}
+        self.doubtful: set[str] = set()
+        self._apps, self._rng, self._sweep = apps, random.Random(rng.random()), sweep.mark()
+        self._backlog = 3 * limit + 5
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def start(self) -> Load:
+        self._thread.start()
+        return self
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._thread.join(60)
+        assert not self._thread.is_alive(), "the publisher hangs"
+
+    def unfinished(self) -> set[str]:
+        """Published tasks that have not ended."""
+        return self._sweep.lost(list(self.published))
+
+    def _run(self) -> None:
+        while not self._stopped.is_set():
+            if len(self.unfinished()) >= self._backlog:
+                self._stopped.wait(0.01)
+            else:
+                self._publish()
+
+    def _publish(self) -> None:
+        app = self._rng.choice(self._apps)
+        task_id = uuid.uuid4().hex
+        options: dict[str, Any] = {"task_id": task_id, "retry": False}
+        kwargs = {"tag": len(self.published), "seconds": self._rng.uniform(self.SHORTEST, self.LONGEST)}
+        try:
+            app.tasks[ID].apply_async((), kwargs, **options)
+        except Exception:  # whatever a broken broker makes kombu raise
+            self.doubtful.add(task_id)
+            self._stopped.wait(0.05)
+        else:
+            self.published[task_id] = time.monotonic_ns()

@@ -1,0 +1,338 @@
+"""What the scripts should do, in Python: kept simple, so that it can be believed.
+
+It holds only what cannot be derived: who has which slot, what waits, who lives. Counts, free slots and readiness are
+computed from that whenever they are asked for, while the scripts keep them up to date step by step: where the two
+differ, a script forgot something.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from celery_concurrency_id.semaphore.semaphore import RECOVERY_MS, SHORT_TIER, Report
+
+RECOVERY_US = RECOVERY_MS * 1000
+SHORT_US = int(SHORT_TIER * 1e6)
+#: How long a start is remembered whose announcement has not come, in microseconds.
+EARLY_US = 30_000_000
+
+
+@dataclass
+class Slot:
+    worker: str
+    running: bool
+    task: str
+
+
+@dataclass
+class Id:
+    """One concurrency id; ``limit`` is None until somebody says it, and 0 for no limit."""
+
+    limit: int | None = None
+    seq: int = 0
+    unseen: int = 0
+    waiting: dict[str, int] = field(default_factory=dict)
+    slots: dict[str, Slot] = field(default_factory=dict)
+
+    @property
+    def fetching(self) -> int:
+        return sum(not slot.running for slot in self.slots.values())
+
+    @property
+    def claimable(self) -> int:
+        return len(self.waiting) + self.unseen - self.fetching
+
+    @property
+    def free(self) -> float:
+        if self.limit is None:
+            return 0
+        return math.inf if self.limit == 0 else self.limit - len(self.slots)
+
+    @property
+    def is_ready(self) -> bool:
+        return self.free > 0 and self.claimable > 0
+
+
+@dataclass
+class Lease:
+    fleet: str
+    lasts: int
+    heard: int
+
+
+class Model:
+    """The semaphore of one namespace.
+
+    Attributes:
+        now: The server's clock, in microseconds.
+        listening: Workers whose mailbox is connected.
+        mail: What each worker's mailbox got in the current step.
+    """
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+        self.listening: set[str] = set()
+        self.mail: dict[str, list[str]] = defaultdict(list)
+        self.forget()
+
+    def forget(self) -> None:
+        """Lose all data."""
+        self.run: str | None = None
+        self.recover_floor = self.recover_until = 0
+        self.fence = 0
+        self.awaited: set[str] = set()
+        self.ids: dict[str, Id] = defaultdict(Id)
+        self.leases: dict[str, Lease] = {}
+        self.serves: dict[str, set[str]] = defaultdict(set)
+        self.ready: dict[str, dict[str, int]] = defaultdict(dict)
+        self.idle: dict[str, dict[str, int]] = defaultdict(dict)
+        self.early: dict[str, int] = {}
+        self.polled: dict[str, int] = {}
+        self.cursors: dict[str, int] = defaultdict(int)
+
+    # The verbs
+
+    def announce(self, id: str, task: str, retries: int) -> None:
+        if self.early.pop(f"{task}:{retries}", None) is None:
+            state = self.ids[id]
+            state.seq += 1
+            state.waiting[task] = state.seq
+            self._refresh()
+            self._wake()
+
+    def join(
+        self, worker: str, run: str, uptime_us: int, fleet: str, lasts: int, held: Iterable[tuple[str, str, str]]
+    ) -> tuple[bool, int, list[str], bool]:
+        """Return whether to serve, the recovery in ms, the tokens lost and whether a recovery began."""
+        began = self.run != run
+        if began:
+            self._begin_recovery(run, uptime_us)
+        self.awaited.discard(worker)
+        if self.recovery_ms and not self.awaited:
+            self.recover_until = max(self.now, self.recover_floor)
+            if not self.recovery_ms:
+                self._tell_all("invite")
+        new_fleet = fleet not in self.fleets
+        self.leases[worker] = Lease(fleet, lasts, self.now)
+        self.idle[fleet].pop(worker, None)
+        lost = self._compare_slots(worker, list(held))
+        self._refresh()
+        if not self.recovery_ms:
+            self._wake()
+        return new_fleet or not self.serves[fleet], self.recovery_ms, lost, began
+
+    def _begin_recovery(self, run: str, uptime_us: int) -> None:
+        if self.run is None:
+            self.awaited = set(self.listening)
+            self._tell_all("rejoin")
+        else:
+            self.awaited = set(self.leases)
+            for other in list(self.leases):
+                self._expire(other)
+        self.run = run
+        self.recover_floor = self.now + max(0, RECOVERY_US - uptime_us)
+        self.recover_until = self.now + RECOVERY_US
+
+    def _compare_slots(self, worker: str, held: list[tuple[str, str, str]]) -> list[str]:
+        lost = []
+        for id, token, task in held:
+            state = self.ids[id]
+            if token in state.slots:
+                slot = state.slots[token]
+                if task and not slot.running:
+                    slot.running, slot.task = True, task
+            elif self.recovery_ms or state.limit is None or state.free > 0:
+                state.slots[token] = Slot(worker, True, task)
+            else:
+                lost.append(token)
+        offered = {token for _, token, _ in held}
+        for state in self.ids.values():
+            for token in [token for token, slot in state.slots.items() if slot.worker == worker]:
+                if token not in offered:
+                    del state.slots[token]
+        return lost
+
+    def serve(self, fleet: str, limits: dict[str, int]) -> None:
+        for id, limit in limits.items():
+            self.serves[fleet].add(id)
+            self.ids[id].limit = limit
+            self._refresh()
+        if not self.recovery_ms:
+            self._wake()
+
+    def turn(
+        self, worker: str, run: str, want: int, may_idle: bool, reports: Iterable[Report]
+    ) -> tuple[str, list[tuple[str, bool, bool, int]], list[tuple[str, str, int, int, bool]], int, bool]:
+        """Return the status, verdicts (token, keep, held, claimable), grants, recovery in ms and whether it is idle."""
+        status = self._admit(worker, run)
+        if status != "ok":
+            return status, [], [], 0, False
+        fleet = self.leases[worker].fleet
+        started = []
+        for report in reports:
+            held = self._report(worker, report)
+            if report.kind == "start":
+                started.append((report.id, report.token, held))
+        self._refresh()
+        granted = []
+        while len(granted) < want and not self.recovery_ms and self.ready[fleet]:
+            id = self.longest_ready(fleet)
+            self.fence = max(self.fence + 1, self.now)
+            self.ids[id].slots[str(self.fence)] = Slot(worker, False, "")
+            for ready in self.ready.values():
+                ready.pop(id, None)
+            self._refresh()
+            granted.append((id, str(self.fence), self.ids[id].seq, self.ids[id].claimable))
+        if want and not self.recovery_ms:
+            if may_idle and len(granted) < want:
+                self.idle[fleet].setdefault(worker, self.now)
+            else:
+                self.idle[fleet].pop(worker, None)
+        self._wake()
+        verdicts = [
+            (token, held and self._keeps(fleet, id), held, self.ids[id].claimable) for id, token, held in started
+        ]
+        grants = [(*grant, self._keeps(fleet, grant[0])) for grant in granted]
+        return "ok", verdicts, grants, self.recovery_ms, worker in self.idle[fleet]
+
+    def _report(self, worker: str, report: Report) -> bool:
+        """Take in one report; return whether the slot was still held."""
+        state = self.ids[report.id]
+        held = report.token in state.slots
+        if report.kind in ("start", "skip"):
+            self._no_longer_waiting(state, report.task, report.number)
+        if report.kind == "start" and held:
+            state.slots[report.token] = Slot(worker, True, report.task)
+        if report.kind == "drop" and state.seq == report.number:
+            state.waiting.clear()
+            state.unseen = 0
+        if report.kind in ("release", "drop"):
+            state.slots.pop(report.token, None)
+        return held
+
+    def _no_longer_waiting(self, state: Id, task: str, retries: int) -> None:
+        if state.waiting.pop(task, None) is not None:
+            return
+        if state.unseen:
+            state.unseen -= 1
+        else:
+            self.early = {key: at for key, at in self.early.items() if at > self.now - EARLY_US}
+            self.early[f"{task}:{retries}"] = self.now
+
+    def beat(
+        self, worker: str, run: str, idle_here: bool, tokens: Iterable[str], lengths: dict[str, int]
+    ) -> tuple[str, bool, bool, int, set[tuple[str, int]], list[tuple[str, int]]]:
+        """Return the status, invited, resync, cursor, the leases that ended with their slots, and what was mended."""
+        status = self._admit(worker, run)
+        if status != "ok":
+            return status, False, False, -1, set(), []
+        fleet = self.leases[worker].fleet
+        expired = set()
+        silent = sorted((lease.heard, name) for name, lease in self.leases.items() if lease.heard <= self.now - SHORT_US)
+        for heard, name in silent:
+            if self.now - heard > self.leases[name].lasts or not self._tell(name, "ping"):
+                expired.add((name, self._expire(name)))
+        resync = self.held(worker) != set(tokens)
+        mended = []
+        for id, length in lengths.items():
+            state = self.ids[id]
+            unseen, state.unseen = state.unseen, max(0, length - len(state.waiting))
+            if state.unseen > unseen:
+                mended.append((id, state.unseen))
+        self._refresh()
+        invited = False
+        if not idle_here:
+            self.idle[fleet].pop(worker, None)
+        elif worker not in self.idle[fleet]:
+            invited = bool(self.ready[fleet])
+            if not invited:
+                self.idle[fleet][worker] = self.now
+        if not self.recovery_ms:
+            self._wake()
+        cursor = -1
+        if self.now - self.polled.get(fleet, 0) > 1_000_000:
+            self.polled[fleet] = self.now
+            self.cursors[fleet] += 1
+            cursor = self.cursors[fleet]
+        return "ok", invited, resync, cursor, expired, mended
+
+    def leave(self, worker: str) -> int:
+        slots = self._expire(worker)
+        self._wake()
+        return slots
+
+    # What they share
+
+    @property
+    def fleets(self) -> set[str]:
+        return {lease.fleet for lease in self.leases.values()}
+
+    @property
+    def recovery_ms(self) -> int:
+        return max(0, math.ceil((self.recover_until - self.now) / 1000))
+
+    def held(self, worker: str) -> set[str]:
+        """Return the tokens of the slots that a worker has."""
+        return {token for state in self.ids.values() for token, slot in state.slots.items() if slot.worker == worker}
+
+    def longest_ready(self, fleet: str) -> str:
+        return min(self.ready[fleet], key=lambda id: (self.ready[fleet][id], id))
+
+    def _keeps(self, fleet: str, id: str) -> bool:
+        """A slot goes back where more are held than the limit allows, or where another id waits for its turn."""
+        return self.ids[id].limit is not None and self.ids[id].free >= 0 and set(self.ready[fleet]) <= {id}
+
+    def _admit(self, worker: str, run: str) -> str:
+        if self.run != run:
+            return "epoch"
+        lease = self.leases.get(worker)
+        if lease is None:
+            return "lost"
+        if self.now - lease.heard > lease.lasts:
+            self._expire(worker)
+            self._wake()
+            return "lost"
+        lease.heard = self.now
+        return "ok"
+
+    def _expire(self, worker: str) -> int:
+        lease = self.leases.pop(worker, None)
+        if lease is not None:
+            self.idle[lease.fleet].pop(worker, None)
+            if lease.fleet not in self.fleets:
+                self.serves[lease.fleet].clear()
+        held = self.held(worker)
+        for state in self.ids.values():
+            for token in held:
+                state.slots.pop(token, None)
+        self._refresh()
+        return len(held)
+
+    def _refresh(self) -> None:
+        for fleet in [*self.ready, *self.fleets]:
+            served = self.serves[fleet] if fleet in self.fleets else set()
+            ready = {id for id in served if self.ids[id].is_ready}
+            before = self.ready[fleet]
+            self.ready[fleet] = {id: before.get(id, self.now) for id in ready}
+
+    def _wake(self) -> None:
+        for fleet in self.fleets:
+            idle = self.idle[fleet]
+            while self.ready[fleet] and idle:
+                first = min(idle, key=lambda worker: (idle[worker], worker))
+                del idle[first]
+                if self._tell(first, "invite"):
+                    break
+
+    def _tell(self, worker: str, word: str) -> bool:
+        if worker not in self.listening:
+            return False
+        self.mail[worker].append(word)
+        return True
+
+    def _tell_all(self, word: str) -> None:
+        for worker in self.listening:
+            self.mail[worker].append(word)
