@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from typing import Any
 
+from celery.worker import state
+
 from .compat import clock
 from .loop import BrokerLost
-from .slot import Slot
+from .slot import Slot, State
 
 __all__ = ("Ahead",)
 
@@ -22,14 +24,14 @@ HELD_AT_MOST = 1.0
 
 
 class Ahead:
-    """The messages fetched ahead, by id."""
+    """The tasks fetched ahead, by id."""
 
     def __init__(self, gate: Any, loop: Any, enabled: bool) -> None:
         self._gate = gate
         self._loop = loop
         self._enabled = enabled
         self._clock = clock()
-        self._messages: dict[str, deque[tuple[Any, float]]] = defaultdict(deque)
+        self._requests: dict[str, deque[tuple[Any, float]]] = defaultdict(deque)
         self._took: dict[str, float] = {}
         self._watching = False
 
@@ -45,67 +47,72 @@ class Ahead:
         self._took[slot.id] = seconds if seconds > lately else 0.8 * lately + 0.2 * seconds
 
     def consider(self, slot: Slot) -> None:
-        """A task was handed to the pool: fetch the next one, once the pool has it."""
-        if self._enabled and slot.keep and self._took.get(slot.id, SHORT_TASK) < SHORT_TASK:
-            self._loop.after_writes(self._fetch, slot)
-
-    def _fetch(self, slot: Slot) -> None:
+        """A task has started: fetch the next one, if such tasks are short."""
         gate, id = self._gate, slot.id
-        if gate.fetcher is None or not slot.keep or gate.claimable(id) < 1:
+        if not self._enabled or not slot.keep or self._took.get(id, SHORT_TASK) >= SHORT_TASK:
             return
-        if len(self._messages[id]) >= gate.running(id):
-            return
-        message = gate.fetcher.get(id)
-        if message is None:
-            gate.found_end(id)
-            return
-        self._messages[id].append((message, self._clock()))
+        while gate.fetcher is not None and gate.claimable(id) > 0 and len(self._requests[id]) < gate.running(id):
+            message = gate.fetcher.get(id)
+            if message is None:
+                gate.found_end(id)
+                return
+            gate.counted(id)
+            stand_in = Slot(id, "", 0, True)
+            stand_in.state = State.AHEAD
+            gate.receive(stand_in, message)
+
+    def keep(self, request: Any) -> None:
+        """Celery would start a task that was fetched ahead: it waits for its slot."""
+        self._requests[request.concurrency_slot.id].append((request, self._clock()))
         if not self._watching:
             self._watching = True
             self._loop.call_later(HELD_AT_MOST, self._put_back_old)
 
     def has(self, id: str) -> bool:
-        """Say whether a message of an id is here."""
-        return bool(self._messages.get(id))
+        """Say whether a task of an id is here."""
+        return bool(self._requests.get(id))
 
     def pop(self, id: str) -> Any:
-        """Return the oldest message of an id, or None."""
-        messages = self._messages.get(id)
-        return messages.popleft()[0] if messages else None
+        """Return the request of the task of an id that came first, or None."""
+        requests = self._requests.get(id)
+        return requests.popleft()[0] if requests else None
 
     def trim(self, id: str) -> None:
         """A slot of an id is given back: put back what no slot here is left for."""
-        messages = self._messages.get(id)
-        running = self._gate.running(id) if messages else 0
-        while messages and len(messages) > running:
-            self._put_back(messages.pop()[0])
+        requests = self._requests.get(id)
+        running = self._gate.running(id) if requests else 0
+        while requests and len(requests) > running:
+            self._put_back(requests.pop()[0])
 
     def forget(self, put_back: bool) -> None:
         """The worker closes, or the broker is gone, which delivers anew what was not acknowledged."""
-        for messages in self._messages.values():
-            while messages:
-                message = messages.pop()[0]
+        for requests in self._requests.values():
+            while requests:
+                request = requests.pop()[0]
                 if put_back:
-                    self._put_back(message)
+                    self._put_back(request)
+                else:
+                    state.task_ready(request)
 
     def _put_back_old(self) -> None:
         self._watching = False
         oldest = self._clock() - HELD_AT_MOST
         left = False
-        for id, messages in self._messages.items():
-            if messages and messages[0][1] <= oldest:
+        for id, requests in self._requests.items():
+            if requests and requests[0][1] <= oldest:
                 self._took[id] = SHORT_TASK
-                while messages:
-                    self._put_back(messages.pop()[0])
-            left = left or bool(messages)
+                while requests:
+                    self._put_back(requests.pop()[0])
+            left = left or bool(requests)
         if left:
             self._watching = True
             self._loop.call_later(HELD_AT_MOST / 2, self._put_back_old)
 
-    def _put_back(self, message: Any) -> None:
+    def _put_back(self, request: Any) -> None:
+        state.task_ready(request)
         if self._gate.fetcher is None:
             return
         try:
-            self._gate.fetcher.put_back(message)
+            self._gate.fetcher.put_back(request.message)
         except BrokerLost:
             pass  # it comes back by itself: it was never acknowledged

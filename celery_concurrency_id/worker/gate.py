@@ -280,55 +280,75 @@ class Gate:
 
     def _serve(self, slot: Slot) -> None:
         """Fetch a message into an open slot, and start it in a place."""
-        message = self._ahead.pop(slot.id)
-        if message is None:
+        request = self._ahead.pop(slot.id)
+        message = None
+        if request is None:
             try:
                 message = self.fetcher.get(slot.id)
             except BrokerLost:
                 self._open.appendleft(slot)
                 raise
-        if message is None:
-            self._found_nothing(slot)
-            return
+            if message is None:
+                self._found_nothing(slot)
+                return
+            self.counted(slot.id)
         slot.looks = 0
-        self._claimable[slot.id] = max(self._claimable.get(slot.id, 0) - 1, 0)
         self._hand -= 1
-        started = self._places.use(lambda: self._hand_over(slot, message))
+        if message is None:
+            started = self._places.use(lambda: self._start_ahead(slot, request))
+        else:
+            started = self._places.use(lambda: self.receive(slot, message))
+        slot.fresh = False
         if started:
-            self._ahead.consider(slot)
+            self._loop.after_writes(self._after_start, slot)
             return
         self._hand += 1
-        self._link.report(Report("skip", slot.id, slot.token, *_about(message)))
-        slot.fresh = False
         if slot.state is State.OPEN:
             self._open.appendleft(slot)
             self._schedule()
 
-    def _hand_over(self, slot: Slot, message: Any) -> bool:
-        """Give a message to Celery as if it had been consumed; say whether its task started."""
+    def _after_start(self, slot: Slot) -> None:
+        """The pool has its task; only now is there time for anything else."""
+        self._link.nudge()
+        self._ahead.consider(slot)
+
+    def receive(self, slot: Slot, message: Any) -> bool:
+        """Give a fetched message to Celery as if it had been consumed; say whether a task came of it."""
         assert self._on_message is not None
         message.concurrency_slot = slot
         message.concurrency_gate = self
         self._take_due_eta(message)
+        slot.request, slot.began = None, False
         self._handing = slot
-        slot.request = None
-        slot.began = False
         try:
             self._on_message(message)
         finally:
             self._handing = None
         request = slot.request
-        if slot.state is not State.OPEN or slot.began:
+        if slot.began:
             return True
-        if request is None or request.acknowledged:
-            return False
-        if request.eta is not None:
-            request.concurrency_slot = None
-            slot.request = None
-            self.parking.park(request)
-        elif not request._already_revoked:
-            slot.state = State.HELD
+        if request is not None and not request.acknowledged:
+            if request.eta is not None:
+                slot.request = request.concurrency_slot = None
+                self.parking.park(request)
+            else:
+                # Its rate limit makes it wait; Celery starts it later.
+                if slot.state is State.OPEN:
+                    slot.state = State.HELD
+                return False
+        self._link.report(Report("skip", slot.id, slot.token, *_about(message)))
         return False
+
+    def _start_ahead(self, slot: Slot, request: Any) -> bool:
+        """Start a task that was fetched ahead."""
+        slot.began = False
+        request.take(slot)
+        self._handing = slot
+        try:
+            self.start(request, None)
+        finally:
+            self._handing = None
+        return slot.began
 
     def _take_due_eta(self, message: Any) -> None:
         """A task that is due runs now; Celery would put it on its timer once more."""
@@ -344,7 +364,7 @@ class Gate:
             message.headers = {**headers, "eta": None}
             message.concurrency_eta = eta
 
-    def start(self, request: Any, otherwise: Callable[[Any], Any]) -> None:
+    def start(self, request: Any, otherwise: Any) -> None:
         """Celery wants to run a request: in its slot, if it has one.
 
         Args:
@@ -356,6 +376,9 @@ class Gate:
                 self.parking.due(request)
             else:
                 otherwise(request)
+        elif slot.state is State.AHEAD:
+            slot.began = True
+            self._ahead.keep(request)
         elif slot.state is State.GONE:
             # It waited for its rate limit when its slot was lost: back to the queue.
             self.parking.give_up(request)
@@ -417,6 +440,10 @@ class Gate:
         for slot in list(self._slots.values()):
             if slot.state in (State.OPEN, State.WAITING):
                 self._give_back(slot)
+
+    def counted(self, id: str) -> None:
+        """A message of an id was fetched."""
+        self._claimable[id] = max(self._claimable.get(id, 0) - 1, 0)
 
     def claimable(self, id: str) -> int:
         """Return how many tasks of an id wait, as far as this worker knows."""

@@ -87,8 +87,14 @@ class Link:
             elif report.kind == "start" and report.token in self._held:
                 self._held[report.token] = (report.id, report.task)
             self._reports.append(report)
-            self._urgent = self._urgent or urgent
-            if urgent or len(self._reports) == 1:
+            if urgent:
+                self._urgent = True
+                self._news.notify()
+
+    def nudge(self) -> None:
+        """Send what was reported, soon: the caller has nothing more important to do."""
+        if self._reports:
+            with self._news:
                 self._news.notify()
 
     def ask(self, want: int) -> None:

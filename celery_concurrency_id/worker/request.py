@@ -40,14 +40,18 @@ class GatedRequest(Request):  # type: ignore[misc]  # celery-types leaves it unt
         super().__init__(message, **kwargs)
         slot = getattr(message, "concurrency_slot", None)
         if slot is not None:
-            slot.request = self
-            self.concurrency_slot = slot
             self.concurrency_gate = message.concurrency_gate
-            self._request_dict["concurrency_id"] = slot.id
-            self._request_dict["concurrency_token"] = int(slot.token)
+            self.take(slot)
             eta = getattr(message, "concurrency_eta", None)
             if eta is not None:
                 self._request_dict["eta"] = eta
+
+    def take(self, slot: Any) -> None:
+        """Go into a slot."""
+        slot.request = self
+        self.concurrency_slot = slot
+        self._request_dict["concurrency_id"] = slot.id
+        self._request_dict["concurrency_token"] = int(slot.token or 0)
 
     def on_success(self, result: Any, **kwargs: Any) -> Any:
         try:

@@ -15,6 +15,7 @@ class State(Enum):
     WAITING = "waiting"  #: the queue looked empty: another look is due
     HELD = "held"  #: its task waits for ``rate_limit``
     RUNNING = "running"  #: its task was handed to the pool
+    AHEAD = "ahead"  #: no slot at all: stands for one while a message is fetched ahead
     GONE = "gone"  #: given back, or lost with the lease
 
 

@@ -20,13 +20,15 @@ class Load:
     Attributes:
         published: When (ns) each task id was published, for those that the broker took.
         doubtful: Task ids whose publish failed: they may or may not have reached the broker.
+        written_off: Tasks that the test itself took from the broker's queue.
     """
 
     SHORTEST, LONGEST = 0.05, 0.3
 
-    def __init__(self, apps: list[Celery], rng: random.Random, sweep: Sweep, limit: int, routed: bool = True) -> None:
+    def __init__(self, apps: list[Celery], rng: random.Random, sweep: Sweep, limit: int) -> None:
         self.published: dict[str, int] = {}
         self.doubtful: set[str] = set()
+        self.written_off: set[str] = set()
         self._apps, self._rng, self._sweep = apps, random.Random(rng.random()), sweep.mark()
         self._backlog = 3 * limit + 5
         self._stopped = threading.Event()
@@ -42,8 +44,12 @@ class Load:
         assert not self._thread.is_alive(), "the publisher hangs"
 
     def unfinished(self) -> set[str]:
-        """Published tasks that have not ended."""
-        return self._sweep.lost(list(self.published))
+        """Published tasks that have not ended and still may."""
+        return self._sweep.lost(list(self.published)) - self.written_off
+
+    def write_off(self) -> None:
+        """What was published until now and has not started was thrown away by the test."""
+        self.written_off |= set(self.published) - {run.task for run in self._sweep.runs()}
 
     def _run(self) -> None:
         while not self._stopped.is_set():
@@ -56,6 +62,8 @@ class Load:
         app = self._rng.choice(self._apps)
         task_id = uuid.uuid4().hex
         options: dict[str, Any] = {"task_id": task_id, "retry": False}
+        if app is not self._apps[0] and self._rng.random() < 0.5:
+            options["queue"] = ID  # a producer without the extension that knows the queue by its name
         kwargs = {"tag": len(self.published), "seconds": self._rng.uniform(self.SHORTEST, self.LONGEST)}
         try:
             app.tasks[ID].apply_async((), kwargs, **options)
