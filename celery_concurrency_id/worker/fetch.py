@@ -23,7 +23,8 @@ class Fetcher:
         self._connection = connection
         self._queue_of = queue_of
         self._accept = accept
-        self._errors = connection.connection_errors + connection.channel_errors
+        #: What the connection raises when the broker fails.
+        self.errors = connection.connection_errors + connection.channel_errors
         self._channel_errors = connection.channel_errors
         self._queues: dict[str, Any] = {}
         self._channel = connection.channel()
@@ -42,7 +43,7 @@ class Fetcher:
         """
         try:
             message = self._get(id)
-        except self._errors as exc:
+        except self.errors as exc:
             raise BrokerLost from exc
         if message is not None:
             message.accept = self._accept
@@ -73,14 +74,14 @@ class Fetcher:
         """
         try:
             return queue_lengths(self._channel, [self._declared(id) for id in ids])
-        except self._errors as exc:
+        except self.errors as exc:
             raise BrokerLost from exc
 
     def put_back(self, message: Any) -> None:
         """Return a message to the head of its queue."""
         try:
             restore_at_front(message)
-        except self._errors as exc:
+        except self.errors as exc:
             raise BrokerLost from exc
 
     def close(self) -> None:

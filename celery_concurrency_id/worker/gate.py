@@ -322,12 +322,16 @@ class Gate:
         self._handing = slot
         try:
             self._on_message(message)
+        except Exception:
+            logger.exception("concurrency: message %r in the queue of %r cannot be handled", message, slot.id)
+            message.reject_log_error(logger, self.fetcher.errors, requeue=slot.began)
+            slot.began = False
         finally:
             self._handing = None
         request = slot.request
         if slot.began:
             return True
-        if request is not None and not request.acknowledged:
+        if request is not None and not request.acknowledged and not message.acknowledged:
             if request.eta is not None:
                 slot.request = request.concurrency_slot = None
                 self.parking.park(request)
@@ -388,6 +392,9 @@ class Gate:
                 request.execute_using_pool(self._pool)
             except TaskRevokedError:
                 self._never_began(slot)
+            except Exception:
+                slot.state = State.OPEN
+                raise
             else:
                 result = request._apply_result
                 slot.result = result() if result is not None else None

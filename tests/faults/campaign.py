@@ -26,7 +26,7 @@ class Fault:
         recovers: Seconds within which full capacity must be back.
         repeats: Whose tasks may run twice: "none"; "harmed": those of workers it killed, froze or cut off;
             "interrupted": all that ran when it struck, because acknowledgements were lost with the broker connection.
-        throws_away: Whether it takes waiting tasks from the broker's queue.
+        needs_processes: Whether it needs a pool of processes.
         apps: Makes the applications that publish.
     """
 
@@ -34,7 +34,7 @@ class Fault:
     inject: Callable[[Scene, random.Random, Load], Injury]
     recovers: float = 15.0
     repeats: str = "none"
-    throws_away: bool = False
+    needs_processes: bool = False
     apps: Callable[[Scene], list[Any]] = lambda scene: [scene.app]
 
 

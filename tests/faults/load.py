@@ -31,7 +31,7 @@ class Load:
         self.written_off: set[str] = set()
         self._apps, self._rng, self._sweep = apps, random.Random(rng.random()), sweep.mark()
         self._backlog = 3 * limit + 5
-        self._stopped = threading.Event()
+        self._stopped, self._paused, self._idle = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def start(self) -> Load:
@@ -43,6 +43,13 @@ class Load:
         self._thread.join(60)
         assert not self._thread.is_alive(), "the publisher hangs"
 
+    def pause(self, paused: bool) -> None:
+        """Publish nothing for a while; returns when the publisher does as it is told."""
+        self._idle.clear()
+        (self._paused.set if paused else self._paused.clear)()
+        if paused:
+            assert self._idle.wait(30), "the publisher hangs"
+
     def unfinished(self) -> set[str]:
         """Published tasks that have not ended and still may."""
         return self._sweep.lost(list(self.published)) - self.written_off
@@ -53,7 +60,10 @@ class Load:
 
     def _run(self) -> None:
         while not self._stopped.is_set():
-            if len(self.unfinished()) >= self._backlog:
+            if self._paused.is_set():
+                self._idle.set()
+                self._stopped.wait(0.01)
+            elif len(self.unfinished()) >= self._backlog:
                 self._stopped.wait(0.01)
             else:
                 self._publish()

@@ -196,7 +196,7 @@ class Scene:
         """What Redis holds: empty as soon as nothing runs and nothing was leaked."""
         client = self.semaphore.client()
         state = client.hgetall(f"{PREFIX}id:{ID}")
-        held = [key for key in client.scan_iter(PREFIX.replace("{", "[{]").replace("}", "[}]") + "held:*")]
+        held = [key for key in client.scan_iter(PREFIX + "held:*")]
         found = {
             "slots": client.hgetall(f"{PREFIX}slots:{ID}"),
             "held": {key: client.hgetall(key) for key in held},

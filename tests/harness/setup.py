@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import uuid
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,14 @@ from harness.app import make_app
 from harness.sweep import Run, Sweep
 from harness.waiting import wait
 from harness.worker import CeleryProcess, WorkerNode, WorkerProcess
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 class Gate:
@@ -171,7 +180,12 @@ class Setup(CeleryTestSetup):
         self.gates.clear()
         self.purge()
         try:
-            wait(lambda: not self.running(), 20, lambda: f"nothing runs after the test; {self.state()}")
+            # What a test killed never ends.
+            wait(
+                lambda: not [run for run in self.running() if alive(run.pid)],
+                20,
+                lambda: f"nothing runs after the test; {self.state()}",
+            )
         except BaseException:
             self.forget()
             raise
