@@ -11,6 +11,7 @@ from pathlib import Path
 
 from benchmarks.analysis import Faults, batch_faults, times_exceeded
 from benchmarks.config import LIMITS, SideConfig, id_names
+from benchmarks.cpu import group_seconds
 from benchmarks.publisher import Publisher
 from benchmarks.tasklog import Run, TaskLog
 from benchmarks.workers import Worker, WorkerSpec
@@ -95,6 +96,10 @@ class Side:
                 raise Stalled(f"{self.name}: {progress} of {number} tasks ended, then none for {STALLED_AFTER:.0f} s")
         self.faults.add(batch_faults(self.log, batch, number))
         return self.log.runs(batch)
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the workers have taken so far, pool processes included."""
+        return sum(group_seconds(worker.process.pid) for worker in self._workers)
 
     def _wait_for(self, condition: Callable[[], bool], what: str) -> None:
         deadline = time.monotonic() + STALLED_AFTER

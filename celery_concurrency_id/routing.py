@@ -28,10 +28,13 @@ class ConcurrencyRouter:
         id = self._policy.ids.get(name)
         if id is None:
             return self._router.route(options, name, args, kwargs, task_type)
-        options = {key: value for key, value in options.items() if key not in _DESTINATION}
-        routed = dict(self._router.route(options, name, args, kwargs, task_type))
+        routed = dict(options)
         for key in _DESTINATION:
             routed.pop(key, None)
+        if self._router.routes:
+            routed = dict(self._router.route(routed, name, args, kwargs, task_type))
+            for key in _DESTINATION:
+                routed.pop(key, None)
         queue = self._queues.get(id)
         if queue is None:
             queue = self._queues[id] = dedicated_queue(self._router.app, id)

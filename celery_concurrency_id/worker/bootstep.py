@@ -29,6 +29,8 @@ __all__ = ("Concurrency",)
 logger = logging.getLogger(__name__)
 
 _TRANSPORTS = ("redis", "amqp")
+#: Seconds between two batches of queue lengths, so that other work has its turn.
+_PAUSE = 0.05
 
 
 class Concurrency(bootsteps.StartStopStep):  # type: ignore[misc]  # celery-types leaves it untyped
@@ -43,7 +45,6 @@ class Concurrency(bootsteps.StartStopStep):  # type: ignore[misc]  # celery-type
         self._ids: list[str] = c.app.amqp.queues.served()
         self._gate: Gate | None = None
         self._connection: Any = None
-        self._cursor = 0
         c.concurrency = self
         if not self._ids:
             return
@@ -161,11 +162,17 @@ class Concurrency(bootsteps.StartStopStep):  # type: ignore[misc]  # celery-type
         if self._gate is not None:
             self._loop.call_soon(self._gate.turned, turn, want)
 
-    def joined(self, lost: frozenset[str]) -> None:
-        """The lease has begun, or begun anew."""
+    def joined(self, lost: frozenset[str], blind: bool) -> None:
+        """The lease has begun, or begun anew; ``blind``: the semaphore may not know of all that waits."""
         if self._gate is not None:
             self._loop.call_soon(self._gate.lost, lost)
             self._loop.call_soon(self._gate.seek)
+            if blind:
+                self._loop.call_soon(self._look_everywhere, 0)
+
+    def at_rest(self) -> bool:
+        """Say whether this worker counts on an invitation."""
+        return self._gate is not None and self._gate.at_rest()
 
     def went_away(self) -> None:
         """The semaphore cannot be reached; the link goes on trying."""
@@ -187,6 +194,13 @@ class Concurrency(bootsteps.StartStopStep):  # type: ignore[misc]  # celery-type
         start = cursor * batch % len(self._ids)
         chosen = (self._ids + self._ids)[start : start + min(batch, len(self._ids))]
         self._link.tell_lengths(gate.fetcher.lengths(chosen))
+
+    def _look_everywhere(self, cursor: int) -> None:
+        gate = self._gate
+        if gate is None or gate.fetcher is None or cursor * gate.fetcher.batch >= len(self._ids):
+            return
+        self._look_up(cursor)
+        self._loop.call_later(_PAUSE, self._look_everywhere, cursor + 1)
 
 
 def _fleet(limits: dict[str, int]) -> str:

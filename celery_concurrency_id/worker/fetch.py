@@ -31,7 +31,7 @@ class Fetcher:
         #: Whether a message can be announced a moment before it can be fetched.
         self.lagging = is_amqp(self._channel)
         #: How many queues' lengths are looked up at a time: one round trip each on AMQP, one for all on Redis.
-        self.batch = 8 if self.lagging else 200
+        self.batch = 8 if self.lagging else 50
         #: Seconds after which the broker delivers an unacknowledged message again; None if it does not.
         self.visibility_timeout = visibility_timeout(self._channel)
 

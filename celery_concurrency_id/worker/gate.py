@@ -61,6 +61,7 @@ class Gate:
         self._requested = 0  # places that have not come yet
         self._asked = 0  # of those in hand: kept for grants that were asked for
         self._seeking = False  # whether there may be work that no slot was acquired for
+        self._invited = False
         self._scheduled = False
         self._closing = False
         self._handing: Slot | None = None
@@ -111,11 +112,15 @@ class Gate:
 
     def invited(self) -> None:
         """The semaphore has work and took this worker for idle."""
-        self._link.invited()
+        self._invited = self._asked > 0
         if not self._places.soon() and not self._hand:
             # Our place is a while off: let the next idle worker be invited.
             self._link.flush()
         self.seek()
+
+    def at_rest(self) -> bool:
+        """Say whether nothing is under way that would bring more work: whether this worker counts on an invitation."""
+        return self.fetcher is not None and not (self._closing or self._seeking or self._asked or self._requested)
 
     # What the link says
 
@@ -135,7 +140,9 @@ class Gate:
             self._claimable[grant.id] = grant.claimable + 1
             self._open.append(slot)
         if want:
-            self._seeking = len(turn.grants) == want
+            # An invitation that came while the answer was under way is not in that answer.
+            self._seeking = len(turn.grants) == want or self._invited
+            self._invited = False
             self._window = min(2 * self._window, self._places.size) if self._seeking else 1
         if turn.recovery:
             self._loop.call_later(turn.recovery, self.seek)
@@ -199,6 +206,8 @@ class Gate:
             slot.state = State.GONE
         elif self._closing or self.fetcher is None:
             self._give_back(slot)
+        elif self._ahead.has(slot.id) and self._may_continue(slot) and self._place_now():
+            self._serve(slot)
         else:
             self._open.append(slot)
             self._schedule()
@@ -263,7 +272,16 @@ class Gate:
 
     def _request_place(self) -> None:
         self._requested += 1
+        before = self._hand
         self._places.request(partial(self._place_ready, self._generation))
+        if self._hand == before:
+            self._places.short()
+
+    def _place_now(self) -> bool:
+        """Say whether there is a place for an open slot this moment."""
+        if self._hand <= self._asked and not self._requested and self._places.soon():
+            self._request_place()
+        return self._hand > self._asked
 
     def _release_place(self) -> None:
         self._hand -= 1

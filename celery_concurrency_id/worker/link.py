@@ -20,7 +20,7 @@ BEAT = 1.1
 #: Seconds that a report which nobody waits for may wait for others to go with it.
 _LINGER = 0.005
 #: Seconds between tries to reach a Redis that is away.
-_RETRY = 0.25
+_RETRY = 0.2
 #: A worker starts work on a slot it kept only while Redis cannot have taken it for dead.
 _FRESH = SHORT_TIER - 0.3
 
@@ -35,8 +35,8 @@ class Link:
         limits: Limit of each id served (0: no limit).
         lease: Seconds.
         mailbox_ready: Waits for the mailbox to listen; a lease begins with it.
-        owner: Gets ``turned(turn, want)``, ``joined(lost)``, ``went_away()``, ``invited()``, ``look_up(cursor)``;
-            called in this thread.
+        owner: Gets ``turned(turn, want)``, ``joined(lost, blind)``, ``went_away()``, ``invited()``, ``look_up(cursor)``,
+            ``at_rest()``; called in this thread.
     """
 
     def __init__(
@@ -62,8 +62,8 @@ class Link:
         self._want = 0
         self._urgent = False
         self._lengths: dict[str, int] = {}
+        self._beat_now = False
         self._held: dict[str, tuple[str, str]] = {}
-        self._idle = False
         self._joined = False
         self._served = False
         self._away_since: float | None = None
@@ -119,6 +119,9 @@ class Link:
         """Hand over queue lengths; they go with the next heartbeat."""
         with self._news:
             self._lengths.update(lengths)
+            if any(lengths.values()):
+                self._beat_now = True
+                self._news.notify()
 
     def rejoin(self) -> None:
         """Join again: the semaphore lost what it knew."""
@@ -126,10 +129,6 @@ class Link:
             self._joined = False
             self._urgent = True
             self._news.notify()
-
-    def invited(self) -> None:
-        """The semaphore no longer has this worker registered as idle."""
-        self._idle = False
 
     def fresh(self) -> bool:
         """Say whether the lease is certain to stand: whether a slot that was kept may take another task."""
@@ -155,7 +154,7 @@ class Link:
                     next_beat = self._clock() + BEAT
                 if reports or want or self._urgent:
                     self._turn(reports, want)
-                if self._clock() >= next_beat:
+                if self._beat_now or self._clock() >= next_beat:
                     next_beat = self._clock() + BEAT
                     self._beat()
                 if self._stopped and not self._reports:
@@ -174,7 +173,7 @@ class Link:
         with self._news:
             if self._away_since is not None and not self._stopped:
                 self._news.wait(_RETRY)
-            while not (self._urgent or self._want or self._stopped or not self._joined):
+            while not (self._urgent or self._want or self._beat_now or self._stopped or not self._joined):
                 left = next_beat - self._clock()
                 if left <= 0:
                     break
@@ -200,14 +199,14 @@ class Link:
             for token in joined.lost:
                 self._held.pop(token, None)
             self._joined = True
-            self._idle = False
         self._answered = sent
+        blind = joined.began or self._away_since is not None
         if joined.began and held:
             logger.warning("concurrency: the semaphore lost its state; live workers say what they hold before it goes on")
         if self._away_since is not None:
             logger.warning("concurrency: the semaphore is back after %.1f s", self._clock() - self._away_since)
             self._away_since = None
-        self._owner.joined(frozenset(joined.lost))
+        self._owner.joined(frozenset(joined.lost), blind)
 
     def _turn(self, reports: list[Report], want: int) -> None:
         sent = self._clock()
@@ -218,7 +217,6 @@ class Link:
         else:
             self._answered = sent
             with self._news:
-                self._idle = turn.idle
                 if self._refusing:
                     self._reports += [Report("release", grant.id, grant.token) for grant in turn.grants]
                     turn = replace(turn, grants=())
@@ -230,8 +228,9 @@ class Link:
     def _beat(self) -> None:
         sent = self._clock()
         with self._news:
+            self._beat_now = False
             tokens, (lengths, self._lengths) = list(self._held), (self._lengths, {})
-        beat = self._semaphore.beat(self._idle, tokens, lengths)
+        beat = self._semaphore.beat(self._owner.at_rest(), tokens, lengths)
         if beat.status != "ok":
             return self._excluded(beat.status)
         self._answered = sent

@@ -18,9 +18,11 @@ __all__ = ("Mailbox",)
 
 logger = logging.getLogger(__name__)
 
-#: Seconds without any message after which the connection is tested; and the longest wait for one message.
-_PING_AFTER = 5.0
+#: Seconds without any message after which the connection is tested, the longest wait for one message, and the longest
+#: for the answer to the test.
+_PING_AFTER = 20.0
 _PATIENCE = 1.0
+_ANSWER = 5.0
 #: Seconds between tries to connect again.
 _RETRY = 0.2
 
@@ -88,7 +90,7 @@ class Mailbox:
                         self.listening.set()
                 elif message["type"] == "message":
                     self._on_message(message["data"].decode())
-            elif pinged and monotonic() - heard > 2 * _PING_AFTER:
+            elif pinged and monotonic() - heard > _PING_AFTER + _ANSWER:
                 raise OSError("no answer")
             elif not pinged and monotonic() - heard > _PING_AFTER:
                 self._pubsub.ping()

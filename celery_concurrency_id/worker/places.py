@@ -62,6 +62,9 @@ class Places:
         """A task that used a place has ended."""
         self._free += 1
 
+    def short(self) -> None:
+        """A place that was requested has to wait."""
+
     def forget(self) -> None:
         """The worker lost its broker, or closes: no place that was requested is wanted any more."""
 
@@ -82,6 +85,12 @@ class ProcessPlaces(Places):
 
     def ended(self) -> None:
         pass
+
+    def short(self) -> None:
+        # Celery's autoscaler counts what was fetched; what waits in the broker it cannot see.
+        autoscaler = getattr(self._controller, "autoscaler", None)
+        if autoscaler is not None and self._pool.num_processes < autoscaler.max_concurrency:
+            autoscaler.scale_up(1)
 
 
 class ThreadPlaces(Places):

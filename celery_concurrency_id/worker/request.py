@@ -29,10 +29,9 @@ class GatedRequest(Request):  # type: ignore[misc]  # celery-types leaves it unt
             return
 
         def ends_slot(self: GatedRequest, result: Any, **options: Any) -> Any:
-            try:
-                return on_success(self, result, **options)
-            finally:
-                self._end_slot()
+            # The pool has let go of the task: the next one need not wait for what Celery does about this one.
+            self._end_slot()
+            return on_success(self, result, **options)
 
         cls.on_success = ends_slot
 
@@ -54,10 +53,8 @@ class GatedRequest(Request):  # type: ignore[misc]  # celery-types leaves it unt
         self._request_dict["concurrency_token"] = int(slot.token or 0)
 
     def on_success(self, result: Any, **kwargs: Any) -> Any:
-        try:
-            return super().on_success(result, **kwargs)
-        finally:
-            self._end_slot()
+        self._end_slot()
+        return super().on_success(result, **kwargs)
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         if self.concurrency_slot is not None:

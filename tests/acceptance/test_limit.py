@@ -84,6 +84,19 @@ def test_limit_none_is_no_limit(celery_setup: Setup) -> None:
     celery_setup.wait_ended(results)
 
 
+@on_both_brokers
+def test_a_free_process_anywhere_takes_a_waiting_task_soon_while_slots_are_free(celery_setup: Setup) -> None:
+    for _ in range(8):
+        # Short tasks first: a worker must not conclude from them that it may keep a message for itself.
+        celery_setup.wait_ended(celery_setup.send_many("free", 20))
+        celery_setup.begin()
+        gate = celery_setup.gate()
+        results = celery_setup.send_many("free", 2 * CONCURRENCY["prefork"], gate=gate)
+        celery_setup.wait_running(len(results), "free", timeout=1.5)
+        gate.open()
+        celery_setup.wait_ended(results)
+
+
 def test_ids_do_not_hold_up_one_another(celery_setup: Setup) -> None:
     gate = celery_setup.gate()
     blocked = celery_setup.send_many("one", 5, gate=gate)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from celery import Celery, Task
-from celery_concurrency_id import QueuedTask
 
+from celery_concurrency_id import QueuedTask
 from harness import truth
 
 ID = "load"

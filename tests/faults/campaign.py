@@ -27,6 +27,7 @@ class Fault:
         repeats: Whose tasks may run twice: "none"; "harmed": those of workers it killed, froze or cut off;
             "interrupted": all that ran when it struck, because acknowledgements were lost with the broker connection.
         needs_processes: Whether it needs a pool of processes.
+        longest: Seconds that the longest tasks take.
         apps: Makes the applications that publish.
     """
 
@@ -35,6 +36,7 @@ class Fault:
     recovers: float = 15.0
     repeats: str = "none"
     needs_processes: bool = False
+    longest: float = 1.0
     apps: Callable[[Scene], list[Any]] = lambda scene: [scene.app]
 
 
@@ -71,15 +73,15 @@ def run(scene: Scene, fault: Fault, seed: int, times: int, figures: Figures) -> 
     scene.revive()
     scene.ended_by_themselves.clear()
     sweep = scene.sweep = scene.sweep.mark()
-    load = Load(fault.apps(scene), rng, sweep, limit).start()
+    load = Load(fault.apps(scene), rng, sweep, limit, fault.longest).start()
     injuries: list[Injury] = []
     try:
-        _full_capacity(scene, now(), 20, "before the fault")
+        _full_capacity(scene, [], now(), 20, "before the fault")
         for _ in range(times):
             time.sleep(rng.uniform(0.05, 0.6))  # a random moment, not a wait for anything
             injury = fault.inject(scene, rng, load)
             injuries.append(injury)
-            at = _full_capacity(scene, injury.over, 3 * fault.recovers, f"after {fault.name}")
+            at = _full_capacity(scene, injuries, injury.over, 3 * fault.recovers, f"after {fault.name}")
             figures.recovered.append(round((at - injury.over) / 1e9, 3))
             scene.revive()
     finally:
@@ -96,14 +98,13 @@ def run(scene: Scene, fault: Fault, seed: int, times: int, figures: Figures) -> 
     _judge(scene, fault, load, injuries, figures, left)
 
 
-def _full_capacity(scene: Scene, since: int, timeout: float, when: str) -> int:
+def _full_capacity(scene: Scene, injuries: list[Injury], since: int, timeout: float, when: str) -> int:
     def at() -> int | None:
         scene.revive()
-        return judge.full_since(scene.sweep.runs(), scene.config.limit, since)
+        spans = judge.counted(scene.sweep.runs(), injuries, scene.observer)
+        return judge.full_since(spans, scene.config.limit, since)
 
-    return int(
-        wait(at, timeout, lambda: f"{scene.config.limit} tasks at once {when}; {scene.slots()}\n{scene.logs()}")
-    )
+    return int(wait(at, timeout, lambda: f"{scene.config.limit} tasks at once {when}; {scene.slots()}\n{scene.logs()}"))
 
 
 def _excused_losses(load: Load, scene: Scene, injuries: list[Injury]) -> set[str]:
@@ -137,9 +138,7 @@ def _repeated(scene: Scene, fault: Fault, injuries: list[Injury]) -> tuple[set[s
     runs = scene.sweep.runs()
     often = {task for task, count in Counter(run.task for run in runs).items() if count > 1}
     test = {"none": lambda *_: False, "harmed": Injury.harmed, "interrupted": Injury.overlaps}[fault.repeats]
-    explained = {
-        run.task for run in runs if run.task in often and any(test(injury, run) for injury in injuries)
-    }
+    explained = {run.task for run in runs if run.task in often and any(test(injury, run) for injury in injuries)}
     return explained, often - explained
 
 
@@ -157,7 +156,11 @@ def _probe(scene: Scene, limit: int) -> float:
     begun = time.monotonic()
     results = [scene.app.tasks[ID].apply_async((), {"tag": "probe", "gate": str(gate)}) for _ in range(limit + 1)]
     try:
-        wait(lambda: len(sweep.running()) >= limit, 15, lambda: f"{limit} probes at once; {scene.slots()}\n{scene.logs()}")
+        wait(
+            lambda: len(sweep.running()) >= limit,
+            15,
+            lambda: f"{limit} probes at once; {scene.slots()}\n{scene.logs()}",
+        )
         taken = time.monotonic() - begun
     finally:
         gate.open()

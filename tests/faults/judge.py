@@ -100,12 +100,11 @@ def unleased(runs: list[Run], injuries: list[Injury], observer: Observer) -> lis
     return found
 
 
-def full_since(runs: list[Run], limit: int, since: int) -> int | None:
-    """When, of the runs that began after some moment, so many first ran at once as the limit allows."""
-    spans = [(run.start, FOREVER if run.end is None else run.end) for run in runs if run.start >= since]
+def full_since(spans: list[tuple[int, int]], limit: int, since: int) -> int | None:
+    """When, after some moment, a task began and made as many run at once as the limit allows."""
     now = 0
     for at, change in sorted(change for start, end in spans for change in ((start, 1), (end, -1))):
         now += change
-        if now >= limit:
+        if now >= limit and change > 0 and at >= since:
             return at
     return None

@@ -17,19 +17,22 @@ from harness.sweep import Sweep
 class Load:
     """Publishes tasks of random length, so that some more wait than the limit lets run.
 
+    Most are short, so that slots change hands all the time; some are long enough to outlast a fault.
+
     Attributes:
         published: When (ns) each task id was published, for those that the broker took.
         doubtful: Task ids whose publish failed: they may or may not have reached the broker.
         written_off: Tasks that the test itself took from the broker's queue.
     """
 
-    SHORTEST, LONGEST = 0.05, 0.3
+    SHORT, LONG_ONES = (0.05, 0.3), 0.15
 
-    def __init__(self, apps: list[Celery], rng: random.Random, sweep: Sweep, limit: int) -> None:
+    def __init__(self, apps: list[Celery], rng: random.Random, sweep: Sweep, limit: int, longest: float) -> None:
         self.published: dict[str, int] = {}
         self.doubtful: set[str] = set()
         self.written_off: set[str] = set()
         self._apps, self._rng, self._sweep = apps, random.Random(rng.random()), sweep.mark()
+        self._longest = longest
         self._backlog = 3 * limit + 5
         self._stopped, self._paused, self._idle = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -74,7 +77,8 @@ class Load:
         options: dict[str, Any] = {"task_id": task_id, "retry": False}
         if app is not self._apps[0] and self._rng.random() < 0.5:
             options["queue"] = ID  # a producer without the extension that knows the queue by its name
-        kwargs = {"tag": len(self.published), "seconds": self._rng.uniform(self.SHORTEST, self.LONGEST)}
+        span = self.SHORT if self._rng.random() > self.LONG_ONES else (self.SHORT[1], self._longest)
+        kwargs = {"tag": len(self.published), "seconds": self._rng.uniform(*span)}
         try:
             app.tasks[ID].apply_async((), kwargs, **options)
         except Exception:  # whatever a broken broker makes kombu raise

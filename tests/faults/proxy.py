@@ -6,7 +6,8 @@ import asyncio
 import socket
 import struct
 import threading
-from typing import Any, Coroutine
+from collections.abc import Coroutine
+from typing import Any
 
 # With this SO_LINGER a close sends RST instead of FIN.
 _RST = struct.pack("ii", 1, 0)

@@ -196,7 +196,7 @@ class Scene:
         """What Redis holds: empty as soon as nothing runs and nothing was leaked."""
         client = self.semaphore.client()
         state = client.hgetall(f"{PREFIX}id:{ID}")
-        held = [key for key in client.scan_iter(PREFIX + "held:*")]
+        held = list(client.scan_iter(PREFIX + "held:*"))
         found = {
             "slots": client.hgetall(f"{PREFIX}slots:{ID}"),
             "held": {key: client.hgetall(key) for key in held},
@@ -211,7 +211,8 @@ class Scene:
 
     def logs(self) -> str:
         return "\n".join(
-            f"--- {worker.name} ({worker.status})\n{worker.logs()[-4000:]}" for worker in self._ended[-3:] + self.workers
+            f"--- {worker.name} ({worker.status})\n{worker.logs()[-4000:]}"
+            for worker in self._ended[-3:] + self.workers
         )
 
     def bugs(self) -> list[str]:

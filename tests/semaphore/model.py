@@ -16,6 +16,8 @@ from celery_concurrency_id.semaphore.semaphore import RECOVERY_MS, SHORT_TIER, R
 
 RECOVERY_US = RECOVERY_MS * 1000
 SHORT_US = int(SHORT_TIER * 1e6)
+#: How often one worker of a fleet looks up queue lengths, in microseconds.
+POLL_US = 2_000_000
 #: How long a start is remembered whose announcement has not come, in microseconds.
 EARLY_US = 30_000_000
 
@@ -133,7 +135,7 @@ class Model:
             for other in list(self.leases):
                 self._expire(other)
         self.run = run
-        self.recover_floor = self.now + max(0, RECOVERY_US - uptime_us)
+        self.recover_floor = self.now + (1_000_000 if uptime_us < 2_000_000 else 0)
         self.recover_until = self.now + RECOVERY_US
 
     def _compare_slots(self, worker: str, held: list[tuple[str, str, str]]) -> list[str]:
@@ -253,7 +255,7 @@ class Model:
         if not self.recovery_ms:
             self._wake()
         cursor = -1
-        if self.now - self.polled.get(fleet, 0) > 1_000_000:
+        if self.now - self.polled.get(fleet, 0) > POLL_US:
             self.polled[fleet] = self.now
             self.cursors[fleet] += 1
             cursor = self.cursors[fleet]

@@ -2,7 +2,7 @@
 -- KEYS[1]  namespace prefix
 -- ARGV[1]  worker
 -- ARGV[2]  server run the caller believes in
--- ARGV[3]  1: the caller believes that it is registered as idle
+-- ARGV[3]  1: the caller counts on being registered as idle
 -- ARGV[4]  how many slots the caller holds
 -- ARGV[5]  the sum of their tokens, each modulo 1000003
 -- ARGV[6]  short tier: milliseconds of silence after which a worker without a mailbox connection is dead
@@ -62,9 +62,9 @@ elseif not redis.call('ZSCORE', idle, worker) then
 end
 if recovery_ms() == 0 then wake() end
 
--- One worker of the fleet at a time looks up queue lengths: the first to beat in each second or so.
+-- One worker of the fleet at a time looks up queue lengths: the first to beat after two seconds.
 local cursor = -1
-if now - field(P .. 'meta', 'polled:' .. fleet) > 1000000 then
+if now - field(P .. 'meta', 'polled:' .. fleet) > 2000000 then
   redis.call('HSET', P .. 'meta', 'polled:' .. fleet, int(now))
   cursor = redis.call('HINCRBY', P .. 'meta', 'cursor:' .. fleet, 1)
 end

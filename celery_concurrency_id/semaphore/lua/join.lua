@@ -18,7 +18,7 @@ local known_run, began = redis.call('HGET', meta, 'run'), 0
 if known_run ~= run then
   -- Whatever the state says may be old, or gone. Live workers know better: each tells what it holds. They are those
   -- the state knows, or, where it is gone, those whose mailboxes are still connected. A server that has only just
-  -- started gets the whole window: nobody may have come back to it yet.
+  -- started gets a second: nobody may have come back to it yet.
   began = 1
   redis.call('DEL', awaited)
   if known_run then
@@ -32,7 +32,8 @@ if known_run ~= run then
     end
     redis.call('PUBLISH', P .. 'all', 'rejoin')
   end
-  local floor = now + math.max(0, window_us - uptime_us)
+  -- Redis tells its uptime in whole seconds; two of them mean that the others have had one to come back.
+  local floor = now + (uptime_us < 2000000 and 1000000 or 0)
   redis.call('HSET', meta, 'run', run, 'recover_floor', int(floor), 'recover_until', int(now + window_us))
 end
 

@@ -1,0 +1,80 @@
+"""What can happen to the broker."""
+
+from __future__ import annotations
+
+import random
+import urllib.error
+
+from kombu.exceptions import ChannelError
+
+from faults.app import ID
+from faults.campaign import Fault
+from faults.judge import Injury
+from faults.load import Load
+from faults.scene import Scene, now
+from harness.waiting import wait
+
+
+def restart(scene: Scene, rng: random.Random, load: Load) -> Injury:
+    """The broker stops and comes back with what it had stored."""
+    at = now()
+    scene.broker.container.restart()
+    return Injury(at, now())
+
+
+def reset_connections(scene: Scene, rng: random.Random, load: Load) -> Injury:
+    """The broker ends every connection."""
+    at = now()
+    if scene.config.broker == "redis":
+        for kind in ("normal", "pubsub"):
+            scene.broker.container.client.execute_command("CLIENT", "KILL", "TYPE", kind, "SKIPME", "yes")
+    else:
+        server = scene.broker.container
+        # The management database learns of connections every few seconds.
+        names = wait(lambda: [row["name"] for row in server.manage("GET", "connections")], 15, "connections are listed")
+        at = now()
+        for name in names:
+            try:
+                server.manage("DELETE", f"connections/{name.replace(' ', '%20').replace('>', '%3E')}")
+            except urllib.error.HTTPError:
+                pass  # it had ended by itself
+    return Injury(at, now())
+
+
+def purge(scene: Scene, rng: random.Random, load: Load) -> Injury:
+    """Somebody empties the queue; its tasks are gone, and no slot waits for them."""
+    return _throw_away(scene, load, lambda channel: channel.queue_purge(ID))
+
+
+def delete(scene: Scene, rng: random.Random, load: Load) -> Injury:
+    """Somebody deletes the queue under the workers; its tasks are gone, and the queue comes back."""
+    return _throw_away(scene, load, lambda channel: channel.queue_delete(ID))
+
+
+def _throw_away(scene: Scene, load: Load, how: object) -> Injury:
+    load.pause(True)
+    try:
+        at = now()
+        with scene.app.connection_for_write() as connection, connection.channel() as channel:
+            try:
+                how(channel)  # type: ignore[operator]
+            except ChannelError:
+                pass
+        wait(lambda: len(scene.sweep.running()) == 0, 15, "what had started ends")
+        load.write_off()
+    finally:
+        load.pause(False)
+    return Injury(at, now())
+
+
+FAULTS = (
+    Fault("broker restarted", restart, recovers=25.0, repeats="interrupted"),
+    Fault("broker connections reset", reset_connections, recovers=25.0, repeats="interrupted"),
+    Fault("queue purged", purge),
+    Fault("queue deleted", delete),
+)
+
+SHARED = (
+    Fault("the only Redis restarted", restart, recovers=25.0, repeats="interrupted"),
+    Fault("every connection to the only Redis killed", reset_connections, recovers=25.0, repeats="interrupted"),
+)

@@ -1,0 +1,175 @@
+"""What can happen to a worker: its processes are killed, frozen, asked to stop."""
+
+from __future__ import annotations
+
+import random
+import signal
+import time
+from typing import Any, Callable
+
+from faults.campaign import Fault
+from faults.judge import Injury
+from faults.load import Load
+from faults.scene import LEASE, VISIBILITY, Scene, Worker, kill, now
+from harness.sweep import Run
+from harness.waiting import wait
+
+
+def busy_worker(scene: Scene, rng: random.Random) -> Worker:
+    """A worker that runs something at this moment, if there is one."""
+    busy = {run.tag["host"] for run in scene.sweep.running()}
+    workers = scene.alive
+    return rng.choice([worker for worker in workers if worker.host in busy] or workers)
+
+
+def kill_child(scene: Scene, rng: random.Random, load: Load) -> Injury:
+    """SIGKILL for a pool process while it runs a task."""
+
+    def struck() -> Run | None:
+        for run in rng.sample(running := scene.sweep.running(), len(running)):
+            kill(run.pid, signal.SIGSTOP)  # it cannot end between our look and our shot
+            if any(other.pid == run.pid for other in scene.sweep.running()):
+                return run
+            kill(run.pid, signal.SIGCONT)
+        return None
+
+    run = wait(struck, 10, lambda: f"a task runs; {scene.logs()}")
+    at = now()
+    kill(run.pid, signal.SIGKILL)
+    # The slot is free again when as many others run as the limit allows.
+    return Injury(at, at, dead_pids=frozenset([run.pid]))
+
+
+def kill_main(scene: Scene, rng: random.Random, load: Load) -> Injury:
+    """SIGKILL for the main process alone: what its pool processes run goes on to its end."""
+    worker = busy_worker(scene, rng)
+    worker.expected_to_end = True
+    at = now()
+    kill(worker.pid, signal.SIGKILL)
+    return Injury(at, at, lapsing=frozenset([worker.host]), dead_hosts=_threads(scene, worker))
+
+
+def _threads(scene: Scene, worker: Worker) -> frozenset[str]:
+    """A pool of threads dies with the main process."""
+    return frozenset([worker.host]) if scene.config.pool == "threads" else frozenset()
+
+
+def kill_group(scene: Scene, rng: random.Random, load: Load) -> Injury:
+    """SIGKILL for all processes of a worker: the machine is gone."""
+    worker = busy_worker(scene, rng)
+    worker.expected_to_end = True
+    at = now()
+    worker.kill(signal.SIGKILL)
+    return Injury(at, at, lapsing=frozenset([worker.host]), dead_hosts=frozenset([worker.host]))
+
+
+def freeze(seconds: Callable[[random.Random], float]) -> Callable[..., Injury]:
+    """SIGSTOP for all processes of a worker, then SIGCONT."""
+
+    def inject(scene: Scene, rng: random.Random, load: Load) -> Injury:
+        worker = busy_worker(scene, rng)
+        at = now()
+        worker.kill(signal.SIGSTOP)
+        time.sleep(seconds(rng))
+        over = now()
+        worker.kill(signal.SIGCONT)
+        return Injury(at, over, lapsing=frozenset([worker.host]))
+
+    return inject
+
+
+def freeze_main(scene: Scene, rng: random.Random, load: Load) -> Injury:
+    """SIGSTOP for the main process alone, longer than the lease: its pool goes on with what it has."""
+    worker = busy_worker(scene, rng)
+    at = now()
+    kill(worker.pid, signal.SIGSTOP)
+    time.sleep(LEASE + rng.uniform(0.5, 2))
+    over = now()
+    kill(worker.pid, signal.SIGCONT)
+    return Injury(at, over, lapsing=frozenset([worker.host]))
+
+
+def shutdown(*signals: int, **conf: Any) -> Callable[..., Injury]:
+    """Ask a worker that works to stop, and start another in its place."""
+
+    def inject(scene: Scene, rng: random.Random, load: Load) -> Injury:
+        worker = busy_worker(scene, rng)
+        worker.expected_to_end = True
+        at = now()
+        for number in signals:
+            kill(worker.pid, number)
+        worker.wait_exit(30)
+        over = now()
+        # A cold shutdown kills what runs; after a warm one nothing has no end.
+        gone = frozenset() if signals == (signal.SIGTERM,) else frozenset([worker.host])
+        return Injury(at, over, dead_hosts=gone, lapsing=gone, notes={"took": (over - at) / 1e9})
+
+    return inject
+
+
+def rolling_restart(scene: Scene, rng: random.Random, load: Load) -> Injury:
+    """Stop each worker warmly once its successor is up."""
+    at = now()
+    for worker in scene.alive:
+        scene.start_workers(1)
+        worker.expected_to_end = True
+        kill(worker.pid, signal.SIGTERM)
+        worker.wait_exit(30)
+        scene.retire(worker)
+    return Injury(at, now())
+
+
+def autoscale(scene: Scene, rng: random.Random, load: Load) -> Injury:
+    """The pools grow with the load and shrink without it."""
+    at, words = now(), scene.words
+    scene.words = (f"--autoscale={scene.config.limit + 2},1",)
+    try:
+        for worker in scene.alive:
+            worker.expected_to_end = True
+            kill(worker.pid, signal.SIGTERM)
+            worker.wait_exit(30)
+        scene.revive()
+    finally:
+        scene.words = words
+    grown = scene.alive
+    over = now()
+    # Let them shrink, and leave them to grow again.
+    load.pause(True)
+    wait(lambda: not load.unfinished(), 20, lambda: f"all done; {scene.logs()}")
+    wait(lambda: all(len(worker.children()) <= 1 for worker in grown), 30, "the pools shrink")
+    load.pause(False)
+    return Injury(at, max(over, now()))
+
+
+def two_producers(scene: Scene) -> list[Any]:
+    """One with the extension, one without."""
+    return [scene.app, scene.make_app(extension=False)]
+
+
+def nothing(scene: Scene, rng: random.Random, load: Load) -> Injury:
+    """No fault at all: what is wrong here is not the fault's doing."""
+    at = now()
+    time.sleep(rng.uniform(0.5, 1))
+    return Injury(at, at)
+
+
+KILLED = 5.0  # the goal is 3 s; on a loaded machine some more
+
+FAULTS = (
+    Fault("none", nothing),
+    Fault("pool child killed", kill_child, recovers=1.0, repeats="harmed", needs_processes=True),
+    Fault("worker's main process killed", kill_main, recovers=KILLED, repeats="harmed"),
+    Fault("worker killed", kill_group, recovers=KILLED, repeats="harmed"),
+    Fault("frozen, shorter than the lease", freeze(lambda rng: rng.uniform(0.8, LEASE - 1.2))),
+    Fault(
+        "frozen, longer than the lease",
+        freeze(lambda rng: rng.uniform(LEASE + 0.5, VISIBILITY - 2)),
+        repeats="harmed",
+    ),
+    Fault("main process frozen, longer than the lease", freeze_main, repeats="harmed", needs_processes=True),
+    Fault("warm shutdown", shutdown(signal.SIGTERM)),
+    Fault("cold shutdown", shutdown(signal.SIGQUIT), repeats="harmed"),
+    Fault("rolling restart", rolling_restart),
+    Fault("autoscale", autoscale),
+    Fault("a producer without the extension", nothing, apps=two_producers),
+)

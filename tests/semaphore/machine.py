@@ -1,0 +1,158 @@
+"""Random histories of a semaphore: hypothesis picks the steps, the world checks each of them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
+
+from semaphore.peer import NEVER_SENT, REPLY_LOST, Peer
+from semaphore.world import FLEETS, IDS, World
+
+picks = st.integers(0, 1000)
+ids = st.sampled_from(IDS)
+fleets = st.sampled_from(sorted(FLEETS))
+#: Mostly none.
+troubles = st.sampled_from(["", "", "", "", "", NEVER_SENT, REPLY_LOST])
+#: Between two calls; beats; just over the short tier, the recovery, the lease.
+milliseconds = st.sampled_from([1, 100, 1100, 1600, 2100, 16_000])
+MOST_WORKERS = 4
+
+
+class SemaphoreMachine(RuleBasedStateMachine):
+    """Workers of several fleets, producers, a broker, and everything that may happen to them."""
+
+    redis_url: str
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.world = World(self.redis_url)
+        self._failed = False
+
+    def _peer(self, pick: int) -> Peer:
+        alive = self.world.alive()
+        return alive[pick % len(alive)]
+
+    def _work(self, pick: int, running: bool) -> Any:
+        found = [
+            (peer, work)
+            for peer in self.world.alive()
+            for work in (peer.running() if running else peer.open_slots())
+        ]
+        return found[pick % len(found)] if found else None
+
+    @initialize(first=fleets, second=fleets)
+    def two_workers_start(self, first: str, second: str) -> None:
+        self.world.start(first)
+        self.world.start(second)
+
+    # What happens all the time
+
+    @rule(id=ids, announced=st.sampled_from(["now", "now", "now", "late", "never"]))
+    def publish(self, id: str, announced: str) -> None:
+        self.world.publish(id, announced)
+
+    @precondition(lambda self: self.world.late)
+    @rule(pick=picks)
+    def a_late_announcement_comes(self, pick: int) -> None:
+        late = self.world.late
+        self.world.announce(*late.pop(pick % len(late)))
+
+    @precondition(lambda self: self.world.alive())
+    @rule(pick=picks, want=st.integers(0, 3), may_idle=st.booleans(), trouble=troubles)
+    def turn(self, pick: int, want: int, may_idle: bool, trouble: str) -> None:
+        self.world.turn(self._peer(pick), want, may_idle, trouble)
+
+    @precondition(lambda self: self.world.alive())
+    @rule(pick=picks, want=st.integers(1, 2))
+    def acquire(self, pick: int, want: int) -> None:
+        self.world.turn(self._peer(pick), want)
+
+    @precondition(lambda self: self._work(0, running=False))
+    @rule(pick=picks, skip=st.booleans(), tell=st.booleans())
+    def fetch(self, pick: int, skip: bool, tell: bool) -> None:
+        peer, work = self._work(pick, running=False)
+        self.world.fetch(peer, work, skip)
+        if tell:
+            self.world.turn(peer)
+
+    @precondition(lambda self: self._work(0, running=False))
+    @rule(pick=picks)
+    def give_back_unused(self, pick: int) -> None:
+        peer, work = self._work(pick, running=False)
+        peer.forget(work, "release")
+
+    @precondition(lambda self: self._work(0, running=True))
+    @rule(pick=picks, chain=st.booleans(), retry=st.booleans(), tell=st.booleans())
+    def end(self, pick: int, chain: bool, retry: bool, tell: bool) -> None:
+        peer, work = self._work(pick, running=True)
+        self.world.end(peer, work, chain, retry)
+        if tell:
+            self.world.turn(peer)
+
+    @precondition(lambda self: self.world.alive())
+    @rule(pick=picks, lost=st.sampled_from([False, False, True]))
+    def read_mail(self, pick: int, lost: bool) -> None:
+        self.world.read_mail(self._peer(pick), lost)
+
+    @precondition(lambda self: self.world.alive())
+    @rule(pick=picks, look_up=st.booleans(), trouble=troubles)
+    def beat(self, pick: int, look_up: bool, trouble: str) -> None:
+        self.world.beat(self._peer(pick), look_up, trouble)
+
+    @rule(milliseconds=milliseconds)
+    def time_passes(self, milliseconds: int) -> None:
+        self.world.advance(milliseconds)
+
+    # What happens to workers
+
+    @precondition(lambda self: len(self.world.alive()) < MOST_WORKERS)
+    @rule(fleet=fleets)
+    def start(self, fleet: str) -> None:
+        self.world.start(fleet)
+
+    @precondition(lambda self: self.world.alive())
+    @rule(pick=picks)
+    def leave(self, pick: int) -> None:
+        self.world.leave(self._peer(pick))
+
+    @precondition(lambda self: self.world.alive())
+    @rule(pick=picks)
+    def kill(self, pick: int) -> None:
+        self.world.kill(self._peer(pick))
+
+    @precondition(lambda self: self.world.alive())
+    @rule(pick=picks, trouble=troubles, and_serve=st.booleans())
+    def join_again(self, pick: int, trouble: str, and_serve: bool) -> None:
+        self.world.join(self._peer(pick), trouble, and_serve)
+
+    @precondition(lambda self: self.world.alive())
+    @rule(pick=picks, listen=st.booleans())
+    def mailbox_changes(self, pick: int, listen: bool) -> None:
+        (self.world.listen if listen else self.world.cut)(self._peer(pick))
+
+    @precondition(lambda self: self.world.alive())
+    @rule(pick=picks)
+    def repeat(self, pick: int) -> None:
+        self.world.repeat(self._peer(pick))
+
+    # What happens to the server
+
+    @rule()
+    def flushall(self) -> None:
+        self.world.flush()
+
+    @rule()
+    def script_flush(self) -> None:
+        self.world.server.admin.script_flush()
+
+    @rule(keeps_data=st.booleans())
+    def restart(self, keeps_data: bool) -> None:
+        self.world.restart(keeps_data)
+
+    def teardown(self) -> None:
+        try:
+            self.world.settle()
+        finally:
+            self.world.close()

@@ -1,0 +1,139 @@
+"""The real Redis under the simulation: its clock, its restarts, and everything it knows of the namespace."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import redis
+
+from celery_concurrency_id.semaphore import keys
+from semaphore.lua import CLOCK
+from semaphore.model import Model
+
+NAMESPACE = "simulated"
+PREFIX = keys.prefix(NAMESPACE)
+START = 1_700_000_000_000_000
+
+#: Every key of the namespace with its contents, in one step.
+_DUMP = """
+local read = {hash = 'HGETALL', set = 'SMEMBERS'}
+local all = {}
+for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
+  local kind = redis.call('TYPE', key).ok
+  local value = read[kind] and redis.call(read[kind], key) or redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+  all[#all + 1] = {string.sub(key, #ARGV[1] + 1), kind, value}
+end
+return all
+"""
+
+
+class Server:
+    """A Redis that belongs to the test, with a clock that only moves when it is told to."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.admin = redis.Redis.from_url(url, decode_responses=True, socket_timeout=5)
+        self.now = START
+        self._restarts = 0
+        self._started = START - 3_600_000_000
+        self.flush()
+
+    @property
+    def run(self) -> str:
+        """What INFO would call this run of the server."""
+        return f"run{self._restarts}"
+
+    @property
+    def uptime_ms(self) -> int:
+        return (self.now - self._started) // 1_000_000 * 1000  # INFO tells whole seconds
+
+    def advance(self, microseconds: int) -> None:
+        self.now += microseconds
+        self._set_clock()
+
+    def flush(self) -> None:
+        self.admin.flushall()
+        self._set_clock()
+
+    def restart(self, keeps_data: bool) -> None:
+        """Become another run; a real restart would take longer, and show the scripts nothing else."""
+        self._restarts += 1
+        self._started = self.now
+        self.admin.script_flush()
+        if not keeps_data:
+            self.flush()
+
+    def _set_clock(self) -> None:
+        with self.admin.pipeline() as pipe:
+            pipe.delete(CLOCK).rpush(CLOCK, self.now // 1_000_000, self.now % 1_000_000).execute()
+
+    def state(self) -> dict[str, Any]:
+        """Return all keys of the namespace, without what is empty or 0."""
+        state: dict[str, Any] = {}
+        for key, kind, value in self.admin.eval(_DUMP, 0, PREFIX):
+            pairs = dict(zip(value[::2], value[1::2])) if kind != "set" else {}
+            name = key.partition(":")[0]
+            if kind == "set":
+                state[key] = set(value)
+            elif name == "waiting":
+                state[key] = value[::2]
+            elif name == "slots":
+                state[key] = {token: _slot(record) for token, record in pairs.items()}
+            elif kind == "zset" or name in ("id", "meta", "worker"):
+                state[key] = {field: _number(text) for field, text in pairs.items() if field != "host"}
+            else:
+                state[key] = pairs
+        return _without_nothing(state)
+
+
+def expected(model: Model) -> dict[str, Any]:
+    """Return what Redis should hold according to the model."""
+    state: dict[str, Any] = {
+        "meta": {
+            "run": model.run,
+            "recover_floor": model.recover_floor,
+            "recover_until": model.recover_until,
+            "fence": model.fence,
+            **{f"polled:{fleet}": at for fleet, at in model.polled.items()},
+            **{f"cursor:{fleet}": cursor for fleet, cursor in model.cursors.items()},
+        },
+        "awaited": set(model.awaited),
+        "workers": {name: lease.heard for name, lease in model.leases.items()},
+        "fleets": model.fleets,
+        "early": dict(model.early),
+    }
+    for name, lease in model.leases.items():
+        state[f"worker:{name}"] = {"fleet": lease.fleet, "lease_us": lease.lasts}
+        state.setdefault(f"members:{lease.fleet}", set()).add(name)
+    for fleet in (*model.serves, *model.ready, *model.idle):
+        state[f"serves:{fleet}"] = set(model.serves[fleet])
+        state[f"ready:{fleet}"] = dict(model.ready[fleet])
+        state[f"idle:{fleet}"] = dict(model.idle[fleet])
+    for id, each in model.ids.items():
+        numbers = {"seq": each.seq, "unseen": each.unseen, "fetching": each.fetching}
+        state[f"id:{id}"] = {**numbers, "limit": each.limit}
+        state[f"waiting:{id}"] = sorted(each.waiting, key=each.waiting.__getitem__)
+        state[f"slots:{id}"] = {token: (s.worker, "r" if s.running else "f", s.task) for token, s in each.slots.items()}
+        for token, slot in each.slots.items():
+            state.setdefault(f"held:{slot.worker}", {})[token] = id
+    return _without_nothing(state)
+
+
+def _slot(record: str) -> tuple[str, str, str]:
+    worker, state, _, task = record.split("|", 3)
+    return worker, state, task
+
+
+def _number(text: str) -> Any:
+    try:
+        return int(float(text)) if "e" in text else int(text)
+    except ValueError:
+        return text
+
+
+def _without_nothing(state: dict[str, Any]) -> dict[str, Any]:
+    """Nobody needs to tell a missing key or field from one that is empty or 0."""
+    for key, value in state.items():
+        if isinstance(value, dict):
+            state[key] = {field: each for field, each in value.items() if each not in (0, None)}
+    return {key: value for key, value in state.items() if value}

@@ -1,0 +1,402 @@
+"""Workers, producers, a broker, and the semaphore twice: in Redis and as the model. Every step is checked.
+
+What is checked after each step:
+
+* Redis holds exactly what the model says: slots, holders, waiting tasks, counts, ready ids, idle workers, leases;
+* every mailbox got exactly what the model says;
+* I1, from what the workers themselves know: no more slots of an id are held than its limit, unless the limit was lowered;
+* where an id is ready and a worker idle, an invitation is on its way, or the next heartbeat will bring it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from typing import Any, Callable
+
+from celery_concurrency_id.exceptions import SemaphoreUnavailable
+from celery_concurrency_id.semaphore.semaphore import SHORT_TIER, Grant, Report, Verdict
+from semaphore.model import Model
+from semaphore.peer import NEVER_SENT, REPLY_LOST, Peer, TroubledClient, Work
+from semaphore.server import Server, expected
+
+LEASE = 15.0
+#: Two generations of one deployment, which differ on limits, and a second kind of worker.
+FLEETS = {
+    "old": {"a": 1, "b": 2},
+    "new": {"a": 2, "b": 1},
+    "other": {"b": 2, "c": 1, "unlimited": 0},
+}
+IDS = ("a", "b", "c", "unlimited")
+
+
+class World:
+    """See the module's docstring. Every public method is one step."""
+
+    def __init__(self, url: str) -> None:
+        self.server = Server(url)
+        self.model = Model(self.server.now)
+        self.producer = TroubledClient(self.server)
+        self.queues: dict[str, deque[tuple[str, int]]] = {id: deque() for id in IDS}
+        self.late: list[tuple[str, str, int]] = []
+        self.peers: list[Peer] = []
+        self._tasks = 0
+        self._held_before: dict[str, int] = defaultdict(int)
+        self._doubtful: set[str] = set()
+
+    def close(self) -> None:
+        for peer in self.peers:
+            peer.close()
+        self.producer.close()
+        self.server.admin.close()
+
+    def alive(self) -> list[Peer]:
+        return [peer for peer in self.peers if peer.alive]
+
+    # Time, and what happens to the server
+
+    def advance(self, milliseconds: int) -> None:
+        self.tick(milliseconds * 1000)
+        self._check()
+
+    def tick(self, microseconds: int = 1) -> None:
+        """No two steps happen in the same microsecond."""
+        self.server.advance(microseconds)
+        self.model.now = self.server.now
+
+    def flush(self) -> None:
+        self._doubt_the_deaf()
+        self.server.flush()
+        self.model.forget()
+
+    def restart(self, keeps_data: bool) -> None:
+        """The server restarts: all connections break; mailboxes come back by a step of their own."""
+        for peer in self.alive():
+            self.cut(peer)
+            peer.lose_touch()
+            peer.client.close()
+        self.producer.close()
+        self.server.restart(keeps_data)
+        if not keeps_data:
+            self.model.forget()
+
+    def _doubt_the_deaf(self) -> None:
+        """Data lost and a mailbox cut at the same moment: then nobody knows that this worker has to be waited for."""
+        self._doubtful |= {token for peer in self.peers if not peer.mailbox.listening for token in peer.held}
+
+    # Producers
+
+    def publish(self, id: str, announced: str = "now", task: str = "", retries: int = 0) -> None:
+        if not task:
+            self._tasks += 1
+            task = f"t{self._tasks}"
+        self.queues[id].append((task, retries))
+        if announced == "now":
+            self.announce(id, task, retries)
+        elif announced == "late":
+            self.late.append((id, task, retries))
+
+    def announce(self, id: str, task: str, retries: int) -> None:
+        self.tick()
+        self.producer.call("announce", id, task, retries)
+        self.model.announce(id, task, retries)
+        self._check(called=True)
+
+    # A worker's life
+
+    def start(self, fleet: str) -> Peer:
+        peer = Peer(f"w{len(self.peers)}", fleet, FLEETS[fleet], self.server)
+        self.peers.append(peer)
+        self.listen(peer)
+        self.join(peer)
+        return peer
+
+    def listen(self, peer: Peer) -> None:
+        if not peer.mailbox.listening:
+            peer.mailbox.open()
+            self.model.listening.add(peer.name)
+
+    def cut(self, peer: Peer) -> None:
+        peer.mailbox.cut()
+        self.model.listening.discard(peer.name)
+
+    def kill(self, peer: Peer) -> None:
+        """The broker gets back what the worker had not acknowledged; the semaphore has to notice by itself."""
+        self.cut(peer)
+        self._requeue(peer)
+        peer.close()
+
+    def leave(self, peer: Peer) -> None:
+        self.tick()
+        slots = peer.semaphore.leave()
+        assert slots == self.model.leave(peer.name)
+        self.cut(peer)
+        self._requeue(peer)
+        peer.close()
+        self._check(called=True)
+
+    def _requeue(self, peer: Peer) -> None:
+        for work in peer.running():
+            self.queues[work.id].appendleft((work.task, work.retries))
+
+    # A worker's calls
+
+    def join(self, peer: Peer, trouble: str = "", and_serve: bool = True) -> None:
+        self.tick()
+        held = [(work.id, work.token, work.task) for work in peer.held.values()]
+        uptime_us = self.server.uptime_ms * 1000
+
+        def modelled() -> Any:
+            return self.model.join(peer.name, self.server.run, uptime_us, peer.fleet, int(LEASE * 1e6), held)
+
+        joined = self._call(peer, trouble, lambda: peer.semaphore.join("host", peer.fleet, LEASE, held), modelled)
+        if joined is not None:
+            reply, (serve, recovery, lost, began) = joined
+            said, wanted = (reply.serve, reply.recovery, reply.began), (serve, recovery / 1000, began)
+            assert said == wanted, f"join of {peer.name}: (serve, recovery, began) is {said}, not {wanted}"
+            assert sorted(reply.lost) == sorted(lost)
+            for token in lost:
+                del peer.held[token]
+            peer.joined, peer.idle, peer.owes = True, False, True
+            peer.must_serve = peer.must_serve or serve or not peer.served
+        self._check(called=True, may_grow=self.model.recovery_ms > 0)
+        if joined is not None and and_serve:
+            self.serve(peer)
+
+    def serve(self, peer: Peer) -> None:
+        if peer.must_serve:
+            self.tick()
+            peer.semaphore.serve(peer.fleet, peer.limits)
+            self.model.serve(peer.fleet, peer.limits)
+            peer.served, peer.must_serve = True, False
+            self._check(called=True)
+
+    def turn(self, peer: Peer, want: int = 0, may_idle: bool = True, trouble: str = "") -> None:
+        if not self._has_joined(peer):
+            return
+        self.tick()
+        reports, peer.reports = peer.reports, []
+        peer.sent = reports
+        self._turn(peer, want, may_idle, reports, trouble)
+
+    def repeat(self, peer: Peer) -> None:
+        """Say again what was said last: it was true once, and must do no harm now."""
+        if self._has_joined(peer):
+            self.tick()
+            self._turn(peer, 0, False, [report for report in peer.sent if report.kind != "drop"], "")
+
+    def _turn(self, peer: Peer, want: int, may_idle: bool, reports: list[Report], trouble: str) -> None:
+        answer = self._call(
+            peer,
+            trouble,
+            lambda: peer.semaphore.turn(want, may_idle, reports),
+            lambda: self.model.turn(peer.name, self.server.run, want, may_idle, reports),
+        )
+        if answer is None:
+            self._check(called=trouble == REPLY_LOST)
+            return
+        reply, (status, verdicts, grants, recovery, idle) = answer
+        assert (reply.status, reply.recovery) == (status, recovery / 1000)
+        if status != "ok":
+            peer.joined = False
+            self._check()
+            return
+        assert reply.verdicts == tuple(
+            Verdict(token, keep, held, claimable) for token, keep, held, claimable in verdicts
+        )
+        assert reply.grants == tuple(Grant(*grant) for grant in grants)
+        assert reply.idle == idle
+        for token, keep, held, claimable in verdicts:
+            if token in peer.held:
+                peer.held[token].keep, peer.held[token].claimable = keep, claimable
+                if not held:
+                    del peer.held[token]
+        for id, token, seq, claimable, keep in grants:
+            peer.held[token] = Work(id, token, seq, keep, claimable)
+        peer.idle, peer.owes, peer.seeks_at = idle, False, self.server.now + recovery * 1000 if recovery else 0
+        self._check(called=True)
+
+    def beat(self, peer: Peer, look_up: bool = False, trouble: str = "") -> int:
+        """Return the cursor of the safety poll."""
+        if not self._has_joined(peer):
+            return -1
+        self.tick()
+        lengths = {id: len(self.queues[id]) for id in peer.limits} if look_up else {}
+        tokens = list(peer.held)
+        released = {report.token for report in peer.reports}
+        answer = self._call(
+            peer,
+            trouble,
+            lambda: peer.semaphore.beat(peer.idle, tokens, lengths),
+            lambda: self.model.beat(peer.name, self.server.run, peer.idle, tokens, lengths),
+        )
+        cursor = -1
+        if answer is not None:
+            reply, (status, invited, resync, cursor, expired, mended) = answer
+            said, wanted = (reply.status, reply.invited, reply.resync, reply.cursor), (status, invited, resync, cursor)
+            assert said == wanted, f"beat of {peer.name}: (status, invited, resync, cursor) is {said}, not {wanted}"
+            assert {(name, slots) for name, _, slots in reply.expired} == expired
+            assert list(reply.mended) == mended
+            assert not resync or released or peer.held.keys() != self.model.held(peer.name)
+            peer.joined = status == "ok" and not resync
+            peer.owes = peer.owes or invited
+        self._check(called=trouble != NEVER_SENT)
+        return cursor
+
+    def _has_joined(self, peer: Peer) -> bool:
+        """A worker that lost touch joins before it says anything else."""
+        if not peer.joined:
+            self.join(peer)
+        else:
+            self.serve(peer)
+        return peer.joined
+
+    def _call(self, peer: Peer, trouble: str, real: Callable[[], Any], modelled: Callable[[], Any]) -> Any:
+        """Make a call on both sides; return both replies, or None where the worker learns nothing."""
+        peer.client.trouble = trouble
+        try:
+            reply = real()
+        except SemaphoreUnavailable:
+            assert trouble, "a call failed that should not"
+            if trouble == REPLY_LOST:
+                modelled()
+            peer.lose_touch()
+            return None
+        peer.answered = self.server.now
+        return reply, modelled()
+
+    # A worker's tasks
+
+    def fetch(self, peer: Peer, work: Work, skip: bool = False) -> None:
+        """Fetch a message into an open slot; ``skip``: it was revoked, say, and does not start."""
+        if not self.queues[work.id]:
+            peer.forget(work, "drop")
+            return
+        task, retries = self.queues[work.id].popleft()
+        if skip:
+            peer.reports.append(Report("skip", work.id, work.token, task, retries))
+        else:
+            peer.begin(work, task, retries)
+        self._check()
+
+    def end(self, peer: Peer, work: Work, chain: bool = True, retry: bool = False) -> None:
+        """A task ends; ``chain``: the slot stays if it may; ``retry``: the task publishes itself again before."""
+        task, retries = work.task, work.retries
+        if retry:
+            self.publish(work.id, task=task, retries=retries + 1)
+        work.task = ""
+        if not (chain and work.keep and work.claimable > 0 and self._fresh(peer)):
+            peer.forget(work, "release")
+        self._check()
+
+    def read_mail(self, peer: Peer, lost: bool = False) -> None:
+        while peer.mail:
+            word = peer.mail.popleft()
+            if lost:
+                continue
+            if word == "invite":
+                peer.idle, peer.owes = False, True
+            elif word == "rejoin":
+                peer.joined = False
+
+    def _fresh(self, peer: Peer) -> bool:
+        return peer.joined and self.server.now - peer.answered < (SHORT_TIER - 0.3) * 1e6
+
+    # Checks
+
+    def _check(self, called: bool = False, may_grow: bool = False) -> None:
+        observed, wanted = self.server.state(), expected(self.model)
+        differ = {
+            key: (observed.get(key), wanted.get(key))
+            for key in observed.keys() | wanted.keys()
+            if observed.get(key) != wanted.get(key)
+        }
+        assert not differ, f"Redis and the model differ (key: Redis, model): {differ}"
+        for peer in self.alive():
+            if peer.mailbox.listening:
+                mail = peer.mailbox.read()
+                assert mail == self.model.mail[peer.name], f"mail of {peer.name}"
+                peer.mail += mail
+        self.model.mail.clear()
+        self._check_limits(may_grow)
+        if called and not self.model.recovery_ms:
+            self._check_nobody_sleeps()
+
+    def _check_limits(self, may_grow: bool) -> None:
+        """I1, by what the workers know and do, not by what the semaphore believes."""
+        held: dict[str, int] = defaultdict(int)
+        for peer in self.alive():
+            if self.server.now - peer.answered < SHORT_TIER * 1e6:
+                for work in peer.held.values():
+                    held[work.id] += work.token not in self._doubtful
+        for id, count in held.items():
+            limit = self.model.ids[id].limit
+            assert may_grow or not limit or count <= max(limit, self._held_before[id]), (
+                f"{count} slots of {id!r} are held at a limit of {limit}"
+            )
+        self._held_before = held
+
+    def _check_nobody_sleeps(self) -> None:
+        for fleet in self.model.fleets:
+            ready, idle = self.model.ready[fleet], self.model.idle[fleet]
+            if not ready or not idle:
+                continue
+            coming = [
+                peer.name
+                for peer in self.peers
+                if peer.fleet == fleet
+                and (
+                    not peer.alive
+                    or not peer.joined
+                    or peer.owes
+                    or peer.seeks_at
+                    or "invite" in peer.mail
+                    or (peer.idle and peer.name not in idle)
+                )
+            ]
+            assert coming, f"{set(ready)} are ready for {fleet!r}, {set(idle)} are idle, and nobody was told"
+
+    # The end
+
+    def settle(self) -> None:
+        """Nothing goes wrong any more: everything that waits must run, by workers that only do as they are told."""
+        for fleet in ("old", "other"):  # together they serve every id
+            if not any(peer.fleet == fleet for peer in self.alive()):
+                self.start(fleet)
+        for late in self.late:
+            self.announce(*late)
+        for peer in self.alive():
+            self.listen(peer)
+        for _ in range(40):
+            self.advance(1100)
+            for peer in self.alive():
+                for work in peer.running():
+                    self.end(peer, work)
+                self.beat(peer, look_up=True)
+            self._work_until_quiet()
+            if self._is_done():
+                break
+        waiting = {id: list(queue) for id, queue in self.queues.items() if queue}
+        assert not waiting, f"never ran: {waiting}"
+        assert self._is_done(), f"slots that nobody uses: { {id: s.slots for id, s in self.model.ids.items()} }"
+
+    def _work_until_quiet(self) -> None:
+        for _ in range(100):
+            busy = False
+            for peer in self.alive():
+                self.read_mail(peer)
+                if 0 < peer.seeks_at <= self.server.now:
+                    peer.owes = True
+                for work in peer.open_slots():
+                    self.fetch(peer, work)
+                for work in peer.running():
+                    self.end(peer, work)
+                if peer.owes or peer.reports or not peer.joined:
+                    busy = True
+                    self.turn(peer, want=1)
+            if not busy:
+                return
+        raise AssertionError("workers are busy with nothing")
+
+    def _is_done(self) -> bool:
+        ids = self.model.ids.values()
+        return not any(self.queues.values()) and not any(each.slots or each.claimable > 0 for each in ids)
