@@ -7,17 +7,21 @@ from typing import Any, Callable
 
 from .policy import Policy
 
-__all__ = ("announcing", "task_key")
+__all__ = ("announcing", "waiting_key")
 
 _LONGEST_TASK_ID = 128
 
 
-def task_key(task_id: Any) -> str:
-    """Return what the semaphore calls a task: its id, or a digest of one that is longer than any real id."""
+def waiting_key(task_id: Any, retries: Any) -> tuple[str, int]:
+    """Return what the semaphore calls a waiting task: its id and its number of retries.
+
+    Both come from messages, which may say anything: an id that is longer than any real one becomes a digest, and
+    retries that are no number become 0.
+    """
     text = str(task_id or "")
-    if len(text) <= _LONGEST_TASK_ID:
-        return text
-    return hashlib.sha1(text.encode("utf-8", "replace")).hexdigest()
+    if len(text) > _LONGEST_TASK_ID:
+        text = hashlib.sha1(text.encode("utf-8", "replace")).hexdigest()
+    return text, retries if type(retries) is int else 0
 
 
 def announcing(send: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
@@ -36,7 +40,7 @@ def announcing(send: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
         announcer = policy.announcer
         result = send(producer, name, message, *args, **kwargs)
         about = message.headers if "id" in message.headers else message.body
-        announcer.announce(id, task_key(about["id"]), about.get("retries") or 0)
+        announcer.announce(id, *waiting_key(about["id"], about.get("retries")))
         return result
 
     return send_task_message

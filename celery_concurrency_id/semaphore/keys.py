@@ -22,7 +22,7 @@ key                       type    holds
 ``id:ID``                 hash    ``limit`` (0: none), ``seq`` announcements so far, ``unseen`` waiting tasks that
                                   were not announced, ``fetching`` slots granted but not yet started in
 ``slots:ID``              hash    token to ``worker|state|since|task``
-``waiting:ID``            zset    task id, by the number of its announcement
+``waiting:ID``            zset    ``task:retries``, by the number of its announcement
 ``early``                 zset    tasks that started before their announcement came, by when (us); 30 s
 ========================  ======  =============================================================================
 

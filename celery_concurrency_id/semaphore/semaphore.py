@@ -19,7 +19,7 @@ _SERVE_CHUNK = 500
 
 
 class Report(NamedTuple):
-    """What happened to a slot: ``start``, ``skip``, ``release`` or ``drop``; see ``lua/turn.lua``."""
+    """What happened to a slot or a task: one of the kinds that ``lua/turn.lua`` names."""
 
     kind: str
     id: str
@@ -29,13 +29,15 @@ class Report(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """A slot acquired: its id and token, announcements so far, claimable tasks left, and whether to keep it."""
+    """A slot acquired: its id and token, announcements so far, claimable tasks left, whether to keep it when its task
+    ends, and whether to fetch ahead for it."""
 
     id: str
     token: str
     seq: int
     claimable: int
     keep: bool
+    ahead: bool
 
 
 class Verdict(NamedTuple):
@@ -45,6 +47,7 @@ class Verdict(NamedTuple):
     keep: bool
     held: bool
     claimable: int
+    ahead: bool
 
 
 @dataclass(frozen=True)
@@ -134,8 +137,11 @@ class Semaphore:
             return Turn(status)
         return Turn(
             status,
-            tuple(Verdict(_text(token), keep == 1, keep >= 0, left) for token, keep, left in reply[1]),
-            tuple(Grant(_text(id), _text(token), seq, left, keep == 1) for id, token, seq, left, keep in reply[2]),
+            tuple(Verdict(_text(token), keep > 0, keep >= 0, left, keep == 2) for token, keep, left in reply[1]),
+            tuple(
+                Grant(_text(id), _text(token), seq, left, keep > 0, keep == 2)
+                for id, token, seq, left, keep in reply[2]
+            ),
             reply[3] / 1000,
             reply[4] == 1,
         )

@@ -49,7 +49,7 @@ class Ahead:
     def consider(self, slot: Slot) -> None:
         """A task has started: fetch the next one, if such tasks are short."""
         gate, id = self._gate, slot.id
-        if not self._enabled or not slot.keep or self._took.get(id, SHORT_TASK) >= SHORT_TASK:
+        if not self._enabled or not slot.ahead or self._took.get(id, SHORT_TASK) >= SHORT_TASK:
             return
         while gate.fetcher is not None and gate.claimable(id) > 0 and len(self._requests[id]) < gate.running(id):
             message = gate.fetcher.get(id)
@@ -57,12 +57,13 @@ class Ahead:
                 gate.found_end(id)
                 return
             gate.counted(id)
-            stand_in = Slot(id, "", 0, True)
+            stand_in = Slot(id)
             stand_in.state = State.AHEAD
             gate.receive(stand_in, message)
 
     def keep(self, request: Any) -> None:
         """Celery would start a task that was fetched ahead: it waits for its slot."""
+        request.concurrency_ahead = True
         self._requests[request.concurrency_slot.id].append((request, self._clock()))
         if not self._watching:
             self._watching = True
@@ -114,5 +115,6 @@ class Ahead:
             return
         try:
             self._gate.fetcher.put_back(request.message)
+            self._gate.tell("back", request.concurrency_slot.id, request)
         except BrokerLost:
             pass  # it comes back by itself: it was never acknowledged

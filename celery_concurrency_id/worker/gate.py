@@ -12,7 +12,7 @@ from typing import Any, Callable
 
 from celery.exceptions import TaskRevokedError
 
-from ..producer import task_key
+from ..producer import waiting_key
 from ..semaphore.semaphore import Report, Turn
 from .ahead import Ahead
 from .loop import BrokerLost
@@ -61,7 +61,6 @@ class Gate:
         self._requested = 0  # places that have not come yet
         self._asked = 0  # of those in hand: kept for grants that were asked for
         self._seeking = False  # whether there may be work that no slot was acquired for
-        self._invited = False
         self._scheduled = False
         self._closing = False
         self._handing: Slot | None = None
@@ -112,7 +111,6 @@ class Gate:
 
     def invited(self) -> None:
         """The semaphore has work and took this worker for idle."""
-        self._invited = self._asked > 0
         if not self._places.soon() and not self._hand:
             # Our place is a while off: let the next idle worker be invited.
             self._link.flush()
@@ -130,19 +128,18 @@ class Gate:
         for verdict in turn.verdicts:
             slot = self._slots.get(verdict.token)
             if slot is not None:
-                slot.keep = verdict.keep
+                slot.keep, slot.ahead = verdict.keep, verdict.ahead
                 self._claimable[slot.id] = verdict.claimable
                 if not verdict.held:
                     self.lost(frozenset([verdict.token]))
         for grant in turn.grants:
-            slot = Slot(grant.id, grant.token, grant.seq, grant.keep)
+            slot = Slot(grant.id, grant.token, grant.seq, grant.keep, grant.ahead)
             self._slots[grant.token] = slot
             self._claimable[grant.id] = grant.claimable + 1
             self._open.append(slot)
         if want:
-            # An invitation that came while the answer was under way is not in that answer.
-            self._seeking = len(turn.grants) == want or self._invited
-            self._invited = False
+            # An invitation that came while the answer was under way is not in that answer: go on seeking.
+            self._seeking = self._seeking or len(turn.grants) == want
             self._window = min(2 * self._window, self._places.size) if self._seeking else 1
         if turn.recovery:
             self._loop.call_later(turn.recovery, self.seek)
@@ -400,6 +397,7 @@ class Gate:
                 otherwise(request)
         elif slot.state is State.AHEAD:
             slot.began = True
+            self.tell("skip", slot.id, request)
             self._ahead.keep(request)
         elif slot.state is State.GONE:
             # It waited for its rate limit when its slot was lost: back to the queue.
@@ -425,11 +423,8 @@ class Gate:
         slot.began = True
         slot.request = request
         self._ahead.starts(slot)
-        headers = request.request_dict
-        self._link.report(
-            Report("start", slot.id, slot.token, task_key(request.id), _count(headers.get("retries"))),
-            urgent=self._places.blocks,
-        )
+        kind = "resume" if request.concurrency_ahead else "start"
+        self._link.report(Report(kind, slot.id, slot.token, *request.concurrency_key), urgent=self._places.blocks)
 
     def _never_began(self, slot: Slot) -> None:
         slot.state = State.OPEN
@@ -466,6 +461,10 @@ class Gate:
             if slot.state in (State.OPEN, State.WAITING):
                 self._give_back(slot)
 
+    def tell(self, kind: str, id: str, request: Any) -> None:
+        """Report about a task that is in no slot."""
+        self._link.report(Report(kind, id, "", *request.concurrency_key), urgent=kind == "back")
+
     def counted(self, id: str) -> None:
         """A message of an id was fetched."""
         self._claimable[id] = max(self._claimable.get(id, 0) - 1, 0)
@@ -485,9 +484,4 @@ class Gate:
 
 def _about(message: Any) -> tuple[str, int]:
     headers = message.headers if isinstance(message.headers, dict) else {}
-    return task_key(headers.get("id")), _count(headers.get("retries"))
-
-
-def _count(retries: Any) -> int:
-    """Whatever a message says, only a number is passed on."""
-    return retries if type(retries) is int else 0
+    return waiting_key(headers.get("id"), headers.get("retries"))

@@ -6,7 +6,7 @@ import logging
 from typing import Any
 
 from ..policy import policy_of
-from ..producer import task_key
+from ..producer import waiting_key
 from ..queues import dedicated_queue
 
 __all__ = ("Mover",)
@@ -60,5 +60,5 @@ class Mover:
         task_id = headers.get("id")
         if task_id is None and isinstance(message.payload, dict):
             task_id = message.payload.get("id")
-        self._policy.announcer.announce(id, task_key(task_id), headers.get("retries") or 0)
+        self._policy.announcer.announce(id, *waiting_key(task_id, headers.get("retries")))
         logger.debug("concurrency: moved task %s to its queue %r", task_id, id)

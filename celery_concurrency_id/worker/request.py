@@ -7,6 +7,8 @@ from typing import Any
 from celery.exceptions import TimeLimitExceeded
 from celery.worker.request import Request
 
+from ..producer import waiting_key
+
 __all__ = ("GatedRequest",)
 
 
@@ -16,10 +18,13 @@ class GatedRequest(Request):  # type: ignore[misc]  # celery-types leaves it unt
     Attributes:
         concurrency_slot: The slot it holds; None while it holds none.
         concurrency_gate: The gate that the slot came from.
+        concurrency_ahead: Whether it was fetched ahead.
+        concurrency_key: What the semaphore calls its task while that waits.
     """
 
     concurrency_slot: Any = None
     concurrency_gate: Any = None
+    concurrency_ahead: bool = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Celery makes a subclass for each task, whose ``on_success`` does not call ours: go around it."""
@@ -44,6 +49,10 @@ class GatedRequest(Request):  # type: ignore[misc]  # celery-types leaves it unt
             eta = getattr(message, "concurrency_eta", None)
             if eta is not None:
                 self._request_dict["eta"] = eta
+
+    @property
+    def concurrency_key(self) -> tuple[str, int]:
+        return waiting_key(self.id, self._request_dict.get("retries"))
 
     def take(self, slot: Any) -> None:
         """Go into a slot."""

@@ -27,6 +27,7 @@ class Slot:
         token: Names this slot; grows with every grant, so that it also serves as a fencing token.
         seq: Announcements of the id when the slot was granted.
         keep: Whether it may take the next task of the id when this one ends.
+        ahead: Whether the next message may be fetched while a task runs.
         began: Whether the message last fetched into it became a running task.
         fresh: Whether it was granted and nothing was fetched into it yet.
         looks: How often the queue was found empty since the last message.
@@ -37,6 +38,7 @@ class Slot:
     """
 
     __slots__ = (
+        "ahead",
         "began",
         "fresh",
         "id",
@@ -51,11 +53,12 @@ class Slot:
         "token",
     )
 
-    def __init__(self, id: str, token: str, seq: int, keep: bool) -> None:
+    def __init__(self, id: str, token: str = "", seq: int = 0, keep: bool = False, ahead: bool = False) -> None:
         self.id = id
         self.token = token
         self.seq = seq
         self.keep = keep
+        self.ahead = ahead
         self.began = False
         self.fresh = True
         self.state = State.OPEN

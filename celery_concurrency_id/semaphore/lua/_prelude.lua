@@ -126,7 +126,7 @@ end
 
 -- A waiting task has left the broker's queue.
 local function no_longer_waiting(id, task, retries)
-  if task ~= '' and redis.call('ZREM', P .. 'waiting:' .. id, task) == 1 then return end
+  if task ~= '' and redis.call('ZREM', P .. 'waiting:' .. id, task .. ':' .. retries) == 1 then return end
   if field(P .. 'id:' .. id, 'unseen') > 0 then
     redis.call('HINCRBY', P .. 'id:' .. id, 'unseen', -1)
   elseif task ~= '' then

@@ -7,10 +7,13 @@
 
 local id, task, retries = ARGV[1], ARGV[2], ARGV[3]
 
-if redis.call('ZREM', P .. 'early', task .. ':' .. retries) == 1 then return 1 end
+-- A task that retries is published anew under its own id: the number of retries tells the two apart.
+local member = task .. ':' .. retries
+
+if redis.call('ZREM', P .. 'early', member) == 1 then return 1 end
 
 local seq = redis.call('HINCRBY', P .. 'id:' .. id, 'seq', 1)
-redis.call('ZADD', P .. 'waiting:' .. id, seq, task)
+redis.call('ZADD', P .. 'waiting:' .. id, seq, member)
 refresh(id)
 wake()
 return 1

@@ -44,7 +44,7 @@ if recovery_ms() > 0 and redis.call('SCARD', awaited) == 0 then
 end
 local recovery = recovery_ms()
 
-redis.call('SADD', P .. 'fleets', fleet)
+local new = redis.call('SADD', P .. 'fleets', fleet) == 1
 redis.call('SADD', P .. 'members:' .. fleet, worker)
 redis.call('HSET', P .. 'worker:' .. worker, 'host', host, 'fleet', fleet, 'lease_us', int(lease_us))
 redis.call('ZADD', P .. 'workers', int(now), worker)
@@ -83,4 +83,5 @@ end
 for id in pairs(touched) do refresh(id) end
 if recovery == 0 then wake() end
 
-return {1 - redis.call('EXISTS', P .. 'serves:' .. fleet), recovery, lost, began}
+local serve = (new or redis.call('EXISTS', P .. 'serves:' .. fleet) == 0) and 1 or 0
+return {serve, recovery, lost, began}

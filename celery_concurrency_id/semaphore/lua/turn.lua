@@ -8,11 +8,15 @@
 --          kind, concurrency id, token, task, number
 --            start    the task started in the slot (number: its retries)
 --            skip     the task left the queue without starting (number: its retries); the slot stays
+--            resume   the task started in the slot, and was told of by skip before
+--            back     the task went back to the head of its queue (number: its retries)
 --            release  the slot is free
 --            drop     the queue was empty and nothing was announced since (number: seq); the slot is free
 -- Returns  {'epoch'} | {'lost'} | {'ok', verdicts, grants, recovery in ms, idle}
---          verdicts  {token, 1 keep | 0 give it back when the task ends | -1 no longer held, claimable} per start
---          grants    {id, token, seq, claimable, 1 keep | 0 give back} per slot acquired
+--          verdicts  {token, keep, claimable} per start or resume
+--          grants    {id, token, seq, claimable, keep} per slot acquired
+--          keep      what to do when the task ends: 0 give the slot back | 1 keep it | 2 keep it, and the next message may
+--                    be fetched ahead, since nobody else could start it now | -1 the slot is no longer held
 --          idle      1 if the caller is now registered as idle
 
 local worker, run, want, may_idle, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1', tonumber(ARGV[5])
@@ -27,9 +31,13 @@ local started, touched = {}, {}
 local report = {}
 
 function report.start(id, token, task, number)
+  no_longer_waiting(id, task, number)
+  report.resume(id, token, task)
+end
+
+function report.resume(id, token, task)
   local slots = P .. 'slots:' .. id
   local record = redis.call('HGET', slots, token)
-  no_longer_waiting(id, task, number)
   if record then
     if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end
     redis.call('HSET', slots, token, pack_slot(worker, 'r', task))
@@ -39,6 +47,13 @@ end
 
 function report.skip(id, token, task, number)
   no_longer_waiting(id, task, number)
+end
+
+function report.back(id, token, task, number)
+  local waiting = P .. 'waiting:' .. id
+  local first = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2]
+  redis.call('ZADD', waiting, (tonumber(first) or field(P .. 'id:' .. id, 'seq')) - 1, task .. ':' .. number)
+  redis.call('HINCRBY', P .. 'id:' .. id, 'seq', 1)
 end
 
 function report.release(id, token)
@@ -87,13 +102,20 @@ end
 wake()
 local now_idle = redis.call('ZSCORE', idle, worker) and 1 or 0
 
+local function nobody_idle()
+  for _, each in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
+    if redis.call('ZCARD', P .. 'idle:' .. each) > 0 then return false end
+  end
+  return true
+end
+
 -- A slot goes back where another id is ready for this fleet, or more are held than the limit allows.
 local function keep(id)
   local free = free_slots(id)
   if free == nil or free < 0 then return 0 end
   local first = redis.call('ZRANGE', ready, 0, 1)
-  if #first == 0 or (#first == 1 and first[1] == id) then return 1 end
-  return 0
+  if #first > 1 or (#first == 1 and first[1] ~= id) then return 0 end
+  return (free == 0 or nobody_idle()) and 2 or 1
 end
 
 local verdicts = {}
