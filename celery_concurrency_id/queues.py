@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable, Iterable
+from collections.abc import Iterable
+from typing import Any, Callable
 
 from celery.app.amqp import Queues
 from kombu import Queue
@@ -26,7 +27,7 @@ def dedicated_queue(app: Any, id: str) -> Queue:
     return queue
 
 
-class DedicatedQueues(Queues):  # type: ignore[misc]  # celery-types has no Queues
+class DedicatedQueues(Queues):
     """Celery's queues, where ``-Q`` and ``-X`` of a dedicated queue choose what is served instead of consumed.
 
     Attributes:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Mapping
+from typing import Any
 
 from .exceptions import InvalidSetting
 from .semaphore.connect import is_redis_url, redacted
 from .semaphore.semaphore import SHORT_TIER
 
 __all__ = ("Settings", "check_limit")
-
 
 
 def check_limit(value: Any) -> bool:
@@ -78,9 +78,15 @@ class Settings:
                     "concurrency_limits", {id: limit}, "an int of 1 or more, or None, for each id or glob"
                 )
         shortest = 2 * SHORT_TIER
-        if isinstance(self.lease_ttl, bool) or not isinstance(self.lease_ttl, (int, float)) or self.lease_ttl < shortest:
+        if (
+            isinstance(self.lease_ttl, bool)
+            or not isinstance(self.lease_ttl, (int, float))
+            or self.lease_ttl < shortest
+        ):
             raise InvalidSetting(
-                "concurrency_lease_ttl", self.lease_ttl, f"{shortest:g} seconds or more: a lease is renewed every second"
+                "concurrency_lease_ttl",
+                self.lease_ttl,
+                f"{shortest:g} seconds or more: a lease is renewed every second",
             )
         if not isinstance(self.fetch_ahead, bool):
             raise InvalidSetting("concurrency_fetch_ahead", self.fetch_ahead, "True or False")

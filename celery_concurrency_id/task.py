@@ -12,7 +12,7 @@ from .policy import UNSET, policy_of
 __all__ = ("QueuedTask",)
 
 
-class QueuedTask(Task):  # type: ignore[misc]  # celery-types: Task is generic, and cannot be subscripted before 5.7
+class QueuedTask(Task):  # type: ignore[type-arg]  # generic for type checkers; it cannot be subscripted before 5.7
     """Base class of tasks that share a concurrency limit.
 
     However many workers run, at most ``concurrency_limit`` tasks of one ``concurrency_id`` run at once; the others

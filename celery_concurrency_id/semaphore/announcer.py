@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
+from collections.abc import Mapping
 from time import monotonic
-from typing import Any, Mapping
+from typing import Any
 
 from redis.exceptions import NoScriptError, RedisError, ResponseError
 

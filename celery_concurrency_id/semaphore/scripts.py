@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from functools import lru_cache
+from functools import cache
 from importlib.resources import files
 
 __all__ = ("VERBS", "Script", "load")
@@ -29,7 +29,7 @@ class Script:
         self.sha = hashlib.sha1(source.encode()).hexdigest()
 
 
-@lru_cache(maxsize=None)
+@cache
 def load(verb: str) -> Script:
     """Read a verb's script from the package's data."""
     folder = files(__package__).joinpath("lua")

@@ -26,8 +26,9 @@ HELD_AT_MOST = 1.0
 class Ahead:
     """The tasks fetched ahead, by id."""
 
-    def __init__(self, gate: Any, loop: Any, enabled: bool) -> None:
+    def __init__(self, gate: Any, handover: Any, loop: Any, enabled: bool) -> None:
         self._gate = gate
+        self._handover = handover
         self._loop = loop
         self._enabled = enabled
         self._clock = clock()
@@ -59,7 +60,7 @@ class Ahead:
             gate.counted(id)
             stand_in = Slot(id)
             stand_in.state = State.AHEAD
-            gate.receive(stand_in, message)
+            self._handover.receive(stand_in, message)
 
     def keep(self, request: Any) -> None:
         """Celery would start a task that was fetched ahead: it waits for its slot."""
@@ -115,6 +116,6 @@ class Ahead:
             return
         try:
             self._gate.fetcher.put_back(request.message)
-            self._gate.tell("back", request.concurrency_slot.id, request)
+            self._handover.tell("back", request.concurrency_slot.id, request)
         except BrokerLost:
             pass  # it comes back by itself: it was never acknowledged

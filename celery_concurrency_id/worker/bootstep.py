@@ -33,7 +33,7 @@ _TRANSPORTS = ("redis", "amqp")
 _PAUSE = 0.05
 
 
-class Concurrency(bootsteps.StartStopStep):  # type: ignore[misc]  # celery-types leaves it untyped
+class Concurrency(bootsteps.StartStopStep):
     """Serves the dedicated queues of an app's gated tasks."""
 
     label = "Concurrency"
@@ -45,6 +45,7 @@ class Concurrency(bootsteps.StartStopStep):  # type: ignore[misc]  # celery-type
         self._ids: list[str] = c.app.amqp.queues.served()
         self._gate: Gate | None = None
         self._connection: Any = None
+        self._closing = False
         c.concurrency = self
         if not self._ids:
             return
@@ -67,7 +68,7 @@ class Concurrency(bootsteps.StartStopStep):  # type: ignore[misc]  # celery-type
             self._mailbox.listening.wait,
             self,
         )
-        self._children = Children(lambda pid: self._gate and self._gate.child_died(pid)) if c.hub else None
+        self._children = Children(self._child_died) if c.hub is not None else None
         original = c.on_task_request
         c.on_task_request = lambda request: self._start_request(request, original)
 
@@ -88,11 +89,9 @@ class Concurrency(bootsteps.StartStopStep):  # type: ignore[misc]  # celery-type
         if not self._ids:
             return
         first = self._gate is None
-        if first:
+        if self._gate is None:
             places = places_of(c.controller, self._loop)
-            self._gate = Gate(
-                c.app, c.pool, self._loop, places, self._link, self._children, self._settings.fetch_ahead
-            )
+            self._gate = Gate(c.app, c.pool, self._loop, places, self._link, self._children, self._settings.fetch_ahead)
             self._loop.start()
         connection = c.connection
         if c.hub is None:
@@ -114,6 +113,7 @@ class Concurrency(bootsteps.StartStopStep):  # type: ignore[misc]  # celery-type
                 self._children.register(self._loop)
 
     def close(self, c: Any) -> None:
+        self._closing = True
         if self._gate is not None:
             self._in_loop(self._gate.close)
 
@@ -122,10 +122,11 @@ class Concurrency(bootsteps.StartStopStep):  # type: ignore[misc]  # celery-type
             return
         self._in_loop(self._gate.detach, lambda slot: self._dropped(c, slot))
         connection, self._connection = self._connection, None
-        if connection is not None and c.blueprint.state not in (bootsteps.CLOSE, bootsteps.TERMINATE):
+        if connection is not None and not self._closing:
             connection.close()
 
-    terminate = stop
+    def terminate(self, c: Any) -> None:
+        self.stop(c)
 
     def shutdown(self, c: Any) -> None:
         if self._gate is None:
@@ -157,6 +158,10 @@ class Concurrency(bootsteps.StartStopStep):  # type: ignore[misc]  # celery-type
         elif message == "rejoin":
             self._link.rejoin()
 
+    def _child_died(self, pid: int) -> None:
+        if self._gate is not None:
+            self._gate.child_died(pid)
+
     def turned(self, turn: Any, want: int) -> None:
         """The semaphore has answered."""
         if self._gate is not None:
@@ -165,17 +170,13 @@ class Concurrency(bootsteps.StartStopStep):  # type: ignore[misc]  # celery-type
     def joined(self, lost: frozenset[str], blind: bool) -> None:
         """The lease has begun, or begun anew; ``blind``: the semaphore may not know of all that waits."""
         if self._gate is not None:
-            self._loop.call_soon(self._gate.lost, lost)
-            self._loop.call_soon(self._gate.seek)
+            self._loop.call_soon(self._gate.joined, lost, self._link.joins)
             if blind:
                 self._loop.call_soon(self._look_everywhere, 0)
 
     def at_rest(self) -> bool:
         """Say whether this worker counts on an invitation."""
         return self._gate is not None and self._gate.at_rest()
-
-    def went_away(self) -> None:
-        """The semaphore cannot be reached; the link goes on trying."""
 
     def invited(self) -> None:
         """A heartbeat found work for this worker."""

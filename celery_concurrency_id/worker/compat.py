@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import socket
+import time
 from typing import Any, Callable
 
 from amqp import spec
@@ -11,24 +11,34 @@ from amqp import spec
 __all__ = (
     "basic_get",
     "cancel_timer",
-    "claim_message_place",
+    "clock",
+    "green_room",
+    "is_amqp",
+    "is_prefork",
+    "is_redis",
+    "open_pid",
     "pool_job_alive",
     "queue_lengths",
     "restore_at_front",
+    "thread_backlog",
+    "visibility_timeout",
 )
 
 #: Seconds for a broker to answer a ``basic.get``; after that the connection counts as lost.
 GET_TIMEOUT = 10.0
 
 
-def basic_get(channel: Any, queue: str) -> Any:
-    """Fetch one message, or None from an empty queue.
+def basic_get(channel: Any, queue: Any) -> Any:
+    """Fetch one message from a bound queue, or None where it is empty.
 
-    py-amqp's own ``basic_get`` waits for ever where the broker does not answer.
+    On AMQP the queue is declared in the same round trip: a get from a queue that somebody deleted would close the
+    channel, and with it what was fetched before. py-amqp's own ``basic_get`` waits for ever where the broker does not
+    answer.
     """
     if not is_amqp(channel):
-        return channel.basic_get(queue)
-    channel.send_method(spec.Basic.Get, "Bsb", (0, queue, False))
+        return channel.basic_get(queue.name)
+    queue.queue_declare(nowait=True)
+    channel.send_method(spec.Basic.Get, "Bsb", (0, queue.name, False))
     reply = channel.wait([spec.Basic.GetOk, spec.Basic.GetEmpty], timeout=GET_TIMEOUT, returns_tuple=True)
     if not reply or len(reply) < 2:
         return None
@@ -69,7 +79,7 @@ def queue_lengths(channel: Any, queues: list[Any]) -> dict[str, int]:
         steps = len(channel.priority_steps)
         return {queue.name: sum(sizes[i * steps : (i + 1) * steps]) for i, queue in enumerate(queues)}
     # Not passively: that is an error for an empty queue on some transports.
-    return {queue.name: queue(channel).queue_declare(nowait=False)[1] for queue in queues}
+    return {queue.name: queue.queue_declare(nowait=False)[1] for queue in queues}
 
 
 def visibility_timeout(channel: Any) -> float | None:
@@ -119,8 +129,6 @@ def green_room(pool: Any) -> int:
 
 def clock() -> Callable[[], float]:
     """Return a clock that goes on while the machine is suspended, where there is one."""
-    import time
-
     boottime = getattr(time, "CLOCK_BOOTTIME", None)
     if boottime is None:
         return time.monotonic
@@ -136,6 +144,3 @@ def open_pid(pid: int) -> int | None:
         return int(opener(pid))
     except OSError:
         return None
-
-
-socket_timeout = socket.timeout

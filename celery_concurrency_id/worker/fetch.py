@@ -42,28 +42,21 @@ class Fetcher:
             BrokerLost: The broker failed.
         """
         try:
-            message = self._get(id)
+            message = basic_get(self._channel, self._declared(id))
+        except self._channel_errors as exc:
+            # The channel is gone, and what was fetched on it goes back to the broker: as if the connection were gone.
+            raise BrokerLost from ConnectionError(f"channel of the queue {id!r}: {exc}")
         except self.errors as exc:
             raise BrokerLost from exc
         if message is not None:
             message.accept = self._accept
         return message
 
-    def _get(self, id: str) -> Any:
-        try:
-            return basic_get(self._channel, self._declared(id).name)
-        except self._channel_errors:
-            # Somebody deleted the queue; the broker closed the channel because of that.
-            self._queues.clear()
-            self._channel = self._connection.channel()
-            return basic_get(self._channel, self._declared(id).name)
-
     def _declared(self, id: str) -> Any:
         queue = self._queues.get(id)
         if queue is None:
-            queue = self._queue_of(id)
-            queue(self._channel).declare()
-            self._queues[id] = queue
+            queue = self._queues[id] = self._queue_of(id)(self._channel)
+            queue.declare()
         return queue
 
     def lengths(self, ids: list[str]) -> dict[str, int]:

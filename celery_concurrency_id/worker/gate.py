@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from functools import partial
 from typing import Any, Callable
 
-from celery.exceptions import TaskRevokedError
-
-from ..producer import waiting_key
 from ..semaphore.semaphore import Report, Turn
 from .ahead import Ahead
+from .hand import Hand
+from .handover import HandOver
 from .loop import BrokerLost
-from .parking import seconds_until
-from .request import GatedRequest
 from .slot import Slot, State
 
 __all__ = ("Gate",)
@@ -45,34 +41,28 @@ class Gate:
     def __init__(
         self, app: Any, pool: Any, loop: Any, places: Any, link: Any, children: Any, fetch_ahead: bool
     ) -> None:
-        self._app = app
-        self._pool = pool
         self._loop = loop
-        self._places = places
         self._link = link
         self._children = children
+        self._hand = Hand(places, self._schedule)
+        self._handover = HandOver(app, pool, link, self, places.blocks)
         self._slots: dict[str, Slot] = {}
         self._open: deque[Slot] = deque()
         self._claimable: dict[str, int] = {}
-        self._ahead = Ahead(self, loop, fetch_ahead)
-        self._generation = 0  # grows when the broker is lost, and with it every place that was requested
+        self._ahead = Ahead(self, self._handover, loop, fetch_ahead)
         self._window = 1  # places to request at a time while there is more work than was acquired
-        self._hand = 0  # places that have come and are not used yet
-        self._requested = 0  # places that have not come yet
-        self._asked = 0  # of those in hand: kept for grants that were asked for
         self._seeking = False  # whether there may be work that no slot was acquired for
         self._scheduled = False
         self._closing = False
-        self._handing: Slot | None = None
+        self._joins = 0
         self.fetcher: Any = None
-        self.parking: Any = None
-        self._on_message: Callable[[Any], Any] | None = None
 
     # What happens to the worker
 
     def attach(self, fetcher: Any, parking: Any, on_message: Callable[[Any], Any]) -> None:
         """The broker is connected."""
-        self.fetcher, self.parking, self._on_message = fetcher, parking, on_message
+        self.fetcher = fetcher
+        self._handover.attach(on_message, parking, fetcher.errors)
         self._link.refuse(False)
         self._scheduled = False
         self.seek()
@@ -87,11 +77,7 @@ class Gate:
             if slot.state in (State.RUNNING, State.HELD) and dropped(slot):
                 slot.state = State.OPEN
         self._give_back_open()
-        while self._hand > 0:
-            self._release_place()
-        self._requested = self._asked = 0
-        self._generation += 1
-        self._places.forget()
+        self._hand.forget()
         if fetcher is not None and not self._closing:
             fetcher.close()
 
@@ -111,27 +97,28 @@ class Gate:
 
     def invited(self) -> None:
         """The semaphore has work and took this worker for idle."""
-        if not self._places.soon() and not self._hand:
+        if not self._hand.free and not self._hand.places.soon():
             # Our place is a while off: let the next idle worker be invited.
             self._link.flush()
         self.seek()
 
     def at_rest(self) -> bool:
         """Say whether nothing is under way that would bring more work: whether this worker counts on an invitation."""
-        return self.fetcher is not None and not (self._closing or self._seeking or self._asked or self._requested)
+        busy = self._closing or self._seeking or self._hand.asked or self._hand.requested
+        return self.fetcher is not None and not busy
 
     # What the link says
 
     def turned(self, turn: Turn, want: int) -> None:
         """The semaphore has answered."""
-        self._asked = max(self._asked - want, 0)
+        self._hand.asked = max(self._hand.asked - want, 0)
         for verdict in turn.verdicts:
             slot = self._slots.get(verdict.token)
             if slot is not None:
                 slot.keep, slot.ahead = verdict.keep, verdict.ahead
                 self._claimable[slot.id] = verdict.claimable
                 if not verdict.held:
-                    self.lost(frozenset([verdict.token]))
+                    self._lost(frozenset([verdict.token]))
         for grant in turn.grants:
             slot = Slot(grant.id, grant.token, grant.seq, grant.keep, grant.ahead)
             self._slots[grant.token] = slot
@@ -140,7 +127,7 @@ class Gate:
         if want:
             # An invitation that came while the answer was under way is not in that answer: go on seeking.
             self._seeking = self._seeking or len(turn.grants) == want
-            self._window = min(2 * self._window, self._places.size) if self._seeking else 1
+            self._window = min(2 * self._window, self._hand.places.size) if self._seeking else 1
         if turn.recovery:
             self._loop.call_later(turn.recovery, self.seek)
         if self.fetcher is None or self._closing:
@@ -148,7 +135,13 @@ class Gate:
         else:
             self._schedule()
 
-    def lost(self, tokens: frozenset[str]) -> None:
+    def joined(self, lost: frozenset[str], joins: int) -> None:
+        """The lease has begun anew; the slots that are not lost stand."""
+        self._lost(lost)
+        self._joins = joins
+        self.seek()
+
+    def _lost(self, tokens: frozenset[str]) -> None:
         """These slots belong to others now, or to nobody."""
         for token in tokens:
             slot = self._slots.pop(token, None)
@@ -197,13 +190,13 @@ class Gate:
         slot.state = State.OPEN
         slot.fresh = False
         slot.request = slot.result = slot.pid = None
-        self._places.ended()
+        self._hand.places.ended()
         self._ahead.took(slot)
         if slot.token not in self._slots:
             slot.state = State.GONE
         elif self._closing or self.fetcher is None:
             self._give_back(slot)
-        elif self._ahead.has(slot.id) and self._may_continue(slot) and self._place_now():
+        elif self._ahead.has(slot.id) and self._may_continue(slot) and self._hand_ready():
             self._serve(slot)
         else:
             self._open.append(slot)
@@ -211,15 +204,11 @@ class Gate:
 
     # Bringing it together
 
-    def _place_ready(self, generation: int) -> None:
-        """A place has come."""
-        if generation != self._generation:
-            self._places.release()
-            return
-        self._requested -= 1
-        self._hand += 1
-        # Never act in here: the pool releases a place before it tells that the task ended.
-        self._schedule()
+    def _hand_ready(self) -> bool:
+        """Say whether there is a place for an open slot this moment."""
+        if not self._hand.free and not self._hand.requested:
+            self._hand.request_if_soon()
+        return self._hand.free > 0
 
     def _schedule(self) -> None:
         if not self._scheduled:
@@ -238,11 +227,11 @@ class Gate:
             if not self._may_continue(slot):
                 self._give_back(slot)
                 continue
-            if self._hand <= self._asked and self._requested <= waiting and self._places.soon():
-                self._request_place()
-            if self._hand > self._asked:
+            if not self._hand.free and self._hand.requested <= waiting:
+                self._hand.request_if_soon()
+            if self._hand.free:
                 self._serve(slot)
-            elif self._requested > waiting:
+            elif self._hand.requested > waiting:
                 waiting += 1
                 self._open.append(slot)
             else:
@@ -252,52 +241,34 @@ class Gate:
 
     def _look_for_more(self) -> None:
         """Ask for slots for the places that are left, or give those back."""
-        if self._seeking and not self._asked:
-            while self._requested + self._spare < self._window:
-                self._request_place()
+        hand = self._hand
+        if self._seeking and not hand.asked:
+            while hand.requested + self._spare < self._window:
+                hand.request()
             if self._spare > 0:
-                self._asked = self._spare
+                hand.asked = self._spare
                 self._seeking = False
-                self._link.ask(self._asked)
+                self._link.ask(hand.asked)
         else:
-            for _ in range(self._spare):
-                self._release_place()
+            hand.release(max(self._spare, 0))
 
     @property
     def _spare(self) -> int:
-        return self._hand - self._asked - len(self._open)
-
-    def _request_place(self) -> None:
-        self._requested += 1
-        before = self._hand
-        self._places.request(partial(self._place_ready, self._generation))
-        if self._hand == before:
-            self._places.short()
-
-    def _place_now(self) -> bool:
-        """Say whether there is a place for an open slot this moment."""
-        if self._hand <= self._asked and not self._requested and self._places.soon():
-            self._request_place()
-        return self._hand > self._asked
-
-    def _release_place(self) -> None:
-        self._hand -= 1
-        self._places.release()
+        return self._hand.free - len(self._open)
 
     def _may_continue(self, slot: Slot) -> bool:
-        if slot.fresh:
-            return True
-        if not self._link.fresh():
+        if self._link.joins != self._joins or not self._link.fresh():
             return False
-        if self._ahead.has(slot.id):
+        if slot.fresh or self._ahead.has(slot.id):
             return True
-        return slot.keep and self._claimable.get(slot.id, 0) > 0
+        return slot.keep and self.claimable(slot.id) > 0
 
     def _serve(self, slot: Slot) -> None:
         """Fetch a message into an open slot, and start it in a place."""
         request = self._ahead.pop(slot.id)
-        message = None
-        if request is None:
+        if request is not None:
+            started = self._hand.use(lambda: self._handover.start_ahead(slot, request))
+        else:
             try:
                 message = self.fetcher.get(slot.id)
             except BrokerLost:
@@ -307,18 +278,11 @@ class Gate:
                 self._found_nothing(slot)
                 return
             self.counted(slot.id)
-        slot.looks = 0
-        self._hand -= 1
-        if message is None:
-            started = self._places.use(lambda: self._start_ahead(slot, request))
-        else:
-            started = self._places.use(lambda: self.receive(slot, message))
-        slot.fresh = False
+            started = self._hand.use(lambda: self._handover.receive(slot, message))
+        slot.fresh, slot.looks = False, 0
         if started:
             self._loop.after_writes(self._after_start, slot)
-            return
-        self._hand += 1
-        if slot.state is State.OPEN:
+        elif slot.state is State.OPEN:
             self._open.appendleft(slot)
             self._schedule()
 
@@ -326,109 +290,6 @@ class Gate:
         """The pool has its task; only now is there time for anything else."""
         self._link.nudge()
         self._ahead.consider(slot)
-
-    def receive(self, slot: Slot, message: Any) -> bool:
-        """Give a fetched message to Celery as if it had been consumed; say whether a task came of it."""
-        assert self._on_message is not None
-        message.concurrency_slot = slot
-        message.concurrency_gate = self
-        self._take_due_eta(message)
-        slot.request, slot.began = None, False
-        self._handing = slot
-        try:
-            self._on_message(message)
-        except Exception:
-            logger.exception("concurrency: message %r in the queue of %r cannot be handled", message, slot.id)
-            message.reject_log_error(logger, self.fetcher.errors, requeue=slot.began)
-            slot.began = False
-        finally:
-            self._handing = None
-        request = slot.request
-        if slot.began:
-            return True
-        if request is not None and not request.acknowledged and not message.acknowledged:
-            if request.eta is not None:
-                slot.request = request.concurrency_slot = None
-                self.parking.park(request)
-            else:
-                # Its rate limit makes it wait; Celery starts it later.
-                if slot.state is State.OPEN:
-                    slot.state = State.HELD
-                return False
-        self._link.report(Report("skip", slot.id, slot.token, *_about(message)))
-        return False
-
-    def _start_ahead(self, slot: Slot, request: Any) -> bool:
-        """Start a task that was fetched ahead."""
-        slot.began = False
-        request.take(slot)
-        self._handing = slot
-        try:
-            self.start(request, None)
-        finally:
-            self._handing = None
-        return slot.began
-
-    def _take_due_eta(self, message: Any) -> None:
-        """A task that is due runs now; Celery would put it on its timer once more."""
-        headers = message.headers
-        eta = headers.get("eta") if isinstance(headers, dict) else None
-        if eta is None:
-            return
-        try:
-            due = seconds_until(eta, self._app) <= 0
-        except (ValueError, TypeError, AttributeError):
-            return
-        if due:
-            message.headers = {**headers, "eta": None}
-            message.concurrency_eta = eta
-
-    def start(self, request: Any, otherwise: Any) -> None:
-        """Celery wants to run a request: in its slot, if it has one.
-
-        Args:
-            otherwise: Celery's own way.
-        """
-        slot = getattr(request, "concurrency_slot", None)
-        if slot is None:
-            if isinstance(request, GatedRequest):
-                self.parking.due(request)
-            else:
-                otherwise(request)
-        elif slot.state is State.AHEAD:
-            slot.began = True
-            self.tell("skip", slot.id, request)
-            self._ahead.keep(request)
-        elif slot.state is State.GONE:
-            # It waited for its rate limit when its slot was lost: back to the queue.
-            self.parking.give_up(request)
-        elif slot is self._handing:
-            self._begin(slot, request)
-            try:
-                request.execute_using_pool(self._pool)
-            except TaskRevokedError:
-                self._never_began(slot)
-            except Exception:
-                slot.state = State.OPEN
-                raise
-            else:
-                result = request._apply_result
-                slot.result = result() if result is not None else None
-        else:
-            self._begin(slot, request)
-            otherwise(request)
-
-    def _begin(self, slot: Slot, request: Any) -> None:
-        slot.state = State.RUNNING
-        slot.began = True
-        slot.request = request
-        self._ahead.starts(slot)
-        kind = "resume" if request.concurrency_ahead else "start"
-        self._link.report(Report(kind, slot.id, slot.token, *request.concurrency_key), urgent=self._places.blocks)
-
-    def _never_began(self, slot: Slot) -> None:
-        slot.state = State.OPEN
-        slot.began = False
 
     def _found_nothing(self, slot: Slot) -> None:
         if self.fetcher.lagging and slot.fresh and slot.looks < len(_LOOKS):
@@ -461,13 +322,23 @@ class Gate:
             if slot.state in (State.OPEN, State.WAITING):
                 self._give_back(slot)
 
-    def tell(self, kind: str, id: str, request: Any) -> None:
-        """Report about a task that is in no slot."""
-        self._link.report(Report(kind, id, "", *request.concurrency_key), urgent=kind == "back")
-
     def counted(self, id: str) -> None:
         """A message of an id was fetched."""
         self._claimable[id] = max(self._claimable.get(id, 0) - 1, 0)
+
+    def start(self, request: Any, otherwise: Any) -> None:
+        """Celery wants to run a request; ``otherwise`` is its own way."""
+        self._handover.start(request, otherwise)
+
+    # For those that help
+
+    def begins(self, slot: Slot) -> None:
+        """A task goes to the pool."""
+        self._ahead.starts(slot)
+
+    def keep_ahead(self, request: Any) -> None:
+        """A task was fetched ahead."""
+        self._ahead.keep(request)
 
     def claimable(self, id: str) -> int:
         """Return how many tasks of an id wait, as far as this worker knows."""
@@ -480,8 +351,3 @@ class Gate:
     def running(self, id: str) -> int:
         """Return how many slots of an id have a running task here."""
         return sum(1 for slot in self._slots.values() if slot.id == id and slot.state is State.RUNNING)
-
-
-def _about(message: Any) -> tuple[str, int]:
-    headers = message.headers if isinstance(message.headers, dict) else {}
-    return waiting_key(headers.get("id"), headers.get("retries"))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Callable, Mapping
+from typing import Any, Callable
 
 from ..exceptions import SemaphoreUnavailable
 from ..semaphore.semaphore import SHORT_TIER, Report, Semaphore, Turn
@@ -35,7 +36,7 @@ class Link:
         limits: Limit of each id served (0: no limit).
         lease: Seconds.
         mailbox_ready: Waits for the mailbox to listen; a lease begins with it.
-        owner: Gets ``turned(turn, want)``, ``joined(lost, blind)``, ``went_away()``, ``invited()``, ``look_up(cursor)``,
+        owner: Gets ``turned(turn, want)``, ``joined(lost, blind)``, ``invited()``, ``look_up(cursor)`` and
             ``at_rest()``; called in this thread.
     """
 
@@ -64,6 +65,8 @@ class Link:
         self._lengths: dict[str, int] = {}
         self._beat_now = False
         self._held: dict[str, tuple[str, str]] = {}
+        #: How often the lease has begun; what was granted before the last time counts only once the owner knows of it.
+        self.joins = 0
         self._joined = False
         self._served = False
         self._away_since: float | None = None
@@ -199,10 +202,11 @@ class Link:
             for token in joined.lost:
                 self._held.pop(token, None)
             self._joined = True
+            self.joins += 1
         self._answered = sent
         blind = joined.began or self._away_since is not None
         if joined.began and held:
-            logger.warning("concurrency: the semaphore lost its state; live workers say what they hold before it goes on")
+            logger.warning("concurrency: the semaphore lost its state; live workers tell it what they hold")
         if self._away_since is not None:
             logger.warning("concurrency: the semaphore is back after %.1f s", self._clock() - self._away_since)
             self._away_since = None
@@ -262,6 +266,5 @@ class Link:
                 "it is back; running ones and all others go on",
                 exc,
             )
-            self._owner.went_away()
         if want:
             self._owner.turned(Turn("away"), want)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections.abc import Mapping
 from time import monotonic
-from typing import Any, Callable, Mapping
+from typing import Any, Callable
 from weakref import WeakSet
 
 from redis.exceptions import RedisError

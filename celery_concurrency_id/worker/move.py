@@ -15,8 +15,19 @@ logger = logging.getLogger(__name__)
 
 #: Set by the broker or by kombu when a message is published; not ours to copy.
 _NOT_COPIED = frozenset(
-    "delivery_tag delivery_info body_encoding delivery_mode content_type content_encoding application_headers headers "
-    "priority exchange routing_key".split()
+    {
+        "application_headers",
+        "body_encoding",
+        "content_encoding",
+        "content_type",
+        "delivery_info",
+        "delivery_mode",
+        "delivery_tag",
+        "exchange",
+        "headers",
+        "priority",
+        "routing_key",
+    }
 )
 
 

@@ -26,8 +26,8 @@ def seconds_until(eta: Any, app: Any) -> float:
     Raises:
         ValueError, TypeError, AttributeError: It is no time; Celery refuses such a message.
     """
-    when = maybe_make_aware(maybe_iso8601(eta), app.timezone)
-    return float((when - datetime.now(timezone.utc)).total_seconds())
+    when: Any = maybe_iso8601(eta)
+    return float((maybe_make_aware(when, app.timezone) - datetime.now(timezone.utc)).total_seconds())
 
 
 class Parking:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from celery.exceptions import TimeLimitExceeded
-from celery.worker.request import Request
+from celery.worker import request as celery_request
 
 from ..producer import waiting_key
 
 __all__ = ("GatedRequest",)
 
+#: Celery's types say less of a request than it has.
+_Request: Any = celery_request.Request
 
-class GatedRequest(Request):  # type: ignore[misc]  # celery-types leaves it untyped
+
+class GatedRequest(_Request):  # type: ignore[misc]  # see _Request
     """A request that may hold a slot.
 
     Attributes:
@@ -38,7 +41,7 @@ class GatedRequest(Request):  # type: ignore[misc]  # celery-types leaves it unt
             self._end_slot()
             return on_success(self, result, **options)
 
-        cls.on_success = ends_slot
+        setattr(cls, "on_success", ends_slot)  # noqa: B010  # mypy lets no method be assigned
 
     def __init__(self, message: Any, **kwargs: Any) -> None:
         super().__init__(message, **kwargs)

@@ -37,7 +37,7 @@ def gated(task: Any, app: Any, consumer: Any) -> Any:
         id = mover.id_of(task.name)
         came_from = (message.delivery_info or {}).get("routing_key")
         if came_from == id and consumer.task_consumer is not None and consumer.task_consumer.consuming_from(id):
-            logger.warning("concurrency: queue %r is served by slots; the consumer that was added to it is cancelled", id)
+            logger.warning("concurrency: queue %r is served by slots: the consumer added to it is cancelled", id)
             consumer.task_consumer.cancel_by_queue(id)
 
     return on_message

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Callable
 
+import pytest
+
 from harness.fixtures import for_each_broker
 from harness.setup import Setup
-from harness.waiting import stays, wait
+from harness.waiting import stays
 
 
 @for_each_broker
@@ -69,8 +71,11 @@ def test_processes_replaced_after_max_tasks_per_child_leave_no_slot_taken(
     setup.assert_slots_are_free("two", 2)
 
 
-def test_a_worker_with_one_process_runs_gated_and_ordinary_tasks_in_turn(make_setup: Callable[..., Setup]) -> None:
-    setup = make_setup(concurrency=1)
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+def test_a_worker_with_room_for_one_runs_gated_and_ordinary_tasks_in_turn(
+    make_setup: Callable[..., Setup], pool: str
+) -> None:
+    setup = make_setup(concurrency=1, pool=pool)
     gated = setup.send_many("two", 20, seconds=0.01)
     ordinary = setup.send_many("ordinary", 20, seconds=0.01)
 
@@ -78,4 +83,4 @@ def test_a_worker_with_one_process_runs_gated_and_ordinary_tasks_in_turn(make_se
 
     names = [run.name for run in setup.sweep.runs()]
     assert "ordinary" in names[:20] and "two" in names[:20], f"neither starves: {names}"
-    wait(lambda: setup.sweep.peak() == 1)
+    assert setup.sweep.peak() == 1

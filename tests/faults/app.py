@@ -14,7 +14,7 @@ ID = "load"
 
 def work(self: Task, tag: Any = None, seconds: float = 0.0, gate: str | None = None) -> None:
     """Run for a time, or until a gate opens."""
-    with truth.Run(self, {"tag": tag, "host": self.request.hostname}) as run:
+    with truth.Run(self, {"tag": tag, "host": self.request.hostname, "seconds": seconds}) as run:
         run.hold(seconds, gate)
 
 

@@ -27,7 +27,8 @@ class Fault:
         repeats: Whose tasks may run twice: "none"; "harmed": those of workers it killed, froze or cut off;
             "interrupted": all that ran when it struck, because acknowledgements were lost with the broker connection.
         needs_processes: Whether it needs a pool of processes.
-        longest: Seconds that the longest tasks take.
+        longest: Seconds that the longest tasks take; where that is much, it strikes while such a task has just begun,
+            so that somebody still holds a slot when the fault is over.
         apps: Makes the applications that publish.
     """
 
@@ -79,10 +80,13 @@ def run(scene: Scene, fault: Fault, seed: int, times: int, figures: Figures) -> 
         _full_capacity(scene, [], now(), 20, "before the fault")
         for _ in range(times):
             time.sleep(rng.uniform(0.05, 0.6))  # a random moment, not a wait for anything
+            if fault.longest > 2:
+                _long_one_runs(scene, fault.longest)
             injury = fault.inject(scene, rng, load)
             injuries.append(injury)
-            at = _full_capacity(scene, injuries, injury.over, 3 * fault.recovers, f"after {fault.name}")
-            figures.recovered.append(round((at - injury.over) / 1e9, 3))
+            at = _full_capacity(scene, injuries, injury.over, 3 * fault.recovers + fault.longest, f"after {fault.name}")
+            spans = judge.counted(scene.sweep.runs(), injuries, scene.observer)
+            figures.recovered.append(round(judge.idle(spans, limit, injury.over, at), 3))
             scene.revive()
     finally:
         load.stop()
@@ -105,6 +109,16 @@ def _full_capacity(scene: Scene, injuries: list[Injury], since: int, timeout: fl
         return judge.full_since(spans, scene.config.limit, since)
 
     return int(wait(at, timeout, lambda: f"{scene.config.limit} tasks at once {when}; {scene.slots()}\n{scene.logs()}"))
+
+
+def _long_one_runs(scene: Scene, seconds: float) -> None:
+    """Wait, but not for ever, for a long task that has most of its time before it."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        young = now() - 500_000_000
+        if any(run.tag["seconds"] > 0.7 * seconds and run.start > young for run in scene.sweep.running()):
+            return
+        time.sleep(0.01)
 
 
 def _excused_losses(load: Load, scene: Scene, injuries: list[Injury]) -> set[str]:

@@ -108,3 +108,15 @@ def full_since(spans: list[tuple[int, int]], limit: int, since: int) -> int | No
         if now >= limit and change > 0 and at >= since:
             return at
     return None
+
+
+def idle(spans: list[tuple[int, int]], limit: int, since: int, until: int) -> float:
+    """Seconds between two moments in which a slot or more stood idle: what a fault cost after it was over."""
+    now, last, seconds = 0, since, 0
+    for at, change in sorted(change for start, end in spans for change in ((start, 1), (end, -1))):
+        at = min(max(at, since), until)
+        if now < limit:
+            seconds += at - last
+        last = at
+        now += change
+    return seconds / 1e9

@@ -25,7 +25,7 @@ class Load:
         written_off: Tasks that the test itself took from the broker's queue.
     """
 
-    SHORT, LONG_ONES = (0.05, 0.3), 0.15
+    SHORT, LONG_ONES = (0.05, 0.3), 0.12
 
     def __init__(self, apps: list[Celery], rng: random.Random, sweep: Sweep, limit: int, longest: float) -> None:
         self.published: dict[str, int] = {}
@@ -33,7 +33,7 @@ class Load:
         self.written_off: set[str] = set()
         self._apps, self._rng, self._sweep = apps, random.Random(rng.random()), sweep.mark()
         self._longest = longest
-        self._backlog = 3 * limit + 5
+        self._backlog = 2 * limit + 4
         self._stopped, self._paused, self._idle = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -77,7 +77,7 @@ class Load:
         options: dict[str, Any] = {"task_id": task_id, "retry": False}
         if app is not self._apps[0] and self._rng.random() < 0.5:
             options["queue"] = ID  # a producer without the extension that knows the queue by its name
-        span = self.SHORT if self._rng.random() > self.LONG_ONES else (self.SHORT[1], self._longest)
+        span = self.SHORT if self._rng.random() > self.LONG_ONES else (0.8 * self._longest, self._longest)
         kwargs = {"tag": len(self.published), "seconds": self._rng.uniform(*span)}
         try:
             app.tasks[ID].apply_async((), kwargs, **options)

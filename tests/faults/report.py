@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from faults.campaign import Figures
 
 COLUMNS = (
-    ("fault", 58),
+    ("fault", 64),
     ("where", 34),
     ("tasks", 6),
     ("limit", 5),
@@ -15,7 +15,7 @@ COLUMNS = (
     ("lost", 10),
     ("twice", 10),
     ("leaked", 6),
-    ("back after (s)", 20),
+    ("idle (s)", 20),
     ("probe (s)", 9),
 )
 
@@ -40,4 +40,5 @@ def table(figures: Iterable[Figures]) -> Iterator[str]:
         if row.ended_by_themselves:
             line += f"  {row.ended_by_themselves} workers ended by themselves"
         yield line.rstrip()
-    yield "lost, twice: unexplained (+ explained by Celery's own guarantees); peak: among workers with a lease"
+    yield "peak: highest number at once among workers with a lease; lost, twice: unexplained (+ explained by Celery's own"
+    yield "guarantees); idle: from each fault's end until full use of the limit, the time in which a slot stood idle"

@@ -26,7 +26,7 @@ from harness.sweep import Sweep
 # The shortest that is allowed, so that a worker can be frozen for longer within a test.
 LEASE = 3.0
 # Longer than any freeze: plain Celery runs a task twice that takes longer than the visibility timeout.
-VISIBILITY = 7
+VISIBILITY = 9
 TESTS = Path(__file__).resolve().parent.parent
 
 

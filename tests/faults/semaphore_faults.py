@@ -143,11 +143,11 @@ def short(rng: random.Random) -> float:
 
 
 def long(rng: random.Random) -> float:
-    return rng.uniform(LEASE + 0.5, LEASE + 1.5)
+    return rng.uniform(LEASE + 0.3, LEASE + 1)
 
 
-# So long that some tasks go on through a whole outage.
-OUTLASTS = LEASE + 2
+# So long that a task goes on through a whole outage.
+OUTLASTS = LEASE + 2.5
 
 EMPTIED = 5.0  # the goal is 3 s; on a loaded machine some more
 

@@ -56,6 +56,10 @@ class SemaphoreServer:
         self.process.teardown()
 
 
+class _Sentinel(ProcessContainer):
+    ready_prompt = "+monitor"
+
+
 class SentinelServers(SemaphoreServer):
     """A master, a replica, and the sentinel that lets them change places."""
 
@@ -73,10 +77,7 @@ class SentinelServers(SemaphoreServer):
             "sentinel down-after-milliseconds semaphore 1000\n"
             "sentinel failover-timeout semaphore 3000\n"
         )
-        self.sentinel = ProcessContainer(
-            "sentinel", [str(executable()), str(config), "--sentinel"], directory, cwd=directory
-        )
-        self.sentinel.ready_prompt = "+monitor"  # type: ignore[attr-defined]
+        self.sentinel = _Sentinel("sentinel", [str(executable()), str(config), "--sentinel"], directory)
         self.sentinel.start()
         self.sentinel.ready()
         wait(self._has_replica, 30, "the sentinel sees a replica in step with its master")

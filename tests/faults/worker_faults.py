@@ -10,7 +10,7 @@ from typing import Any, Callable
 from faults.campaign import Fault
 from faults.judge import Injury
 from faults.load import Load
-from faults.scene import LEASE, VISIBILITY, Scene, Worker, kill, now
+from faults.scene import LEASE, Scene, Worker, kill, now
 from harness.sweep import Run
 from harness.waiting import wait
 
@@ -163,13 +163,13 @@ FAULTS = (
     Fault("frozen, shorter than the lease", freeze(lambda rng: rng.uniform(0.8, LEASE - 1.2))),
     Fault(
         "frozen, longer than the lease",
-        freeze(lambda rng: rng.uniform(LEASE + 0.5, VISIBILITY - 2)),
+        freeze(lambda rng: rng.uniform(LEASE + 0.5, LEASE + 2)),
         repeats="harmed",
     ),
     Fault("main process frozen, longer than the lease", freeze_main, repeats="harmed", needs_processes=True),
     Fault("warm shutdown", shutdown(signal.SIGTERM)),
     Fault("cold shutdown", shutdown(signal.SIGQUIT), repeats="harmed"),
     Fault("rolling restart", rolling_restart),
-    Fault("autoscale", autoscale),
+    Fault("autoscale", autoscale, needs_processes=True),
     Fault("a producer without the extension", nothing, apps=two_producers),
 )

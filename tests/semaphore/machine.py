@@ -28,7 +28,6 @@ class SemaphoreMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.world = World(self.redis_url)
-        self._failed = False
 
     def _peer(self, pick: int) -> Peer:
         alive = self.world.alive()
@@ -91,6 +90,19 @@ class SemaphoreMachine(RuleBasedStateMachine):
         if tell:
             self.world.turn(peer)
 
+    @precondition(lambda self: self._work(0, running=True))
+    @rule(pick=picks, tell=st.booleans())
+    def fetch_ahead(self, pick: int, tell: bool) -> None:
+        peer, work = self._work(pick, running=True)
+        self.world.fetch_ahead(peer, work)
+        if tell:
+            self.world.turn(peer)
+
+    @precondition(lambda self: any(any(peer.ahead.values()) for peer in self.world.alive()))
+    @rule(pick=picks)
+    def put_back(self, pick: int) -> None:
+        self.world.put_back(self._peer(pick))
+
     @precondition(lambda self: self.world.alive())
     @rule(pick=picks, lost=st.sampled_from([False, False, True]))
     def read_mail(self, pick: int, lost: bool) -> None:
@@ -113,14 +125,9 @@ class SemaphoreMachine(RuleBasedStateMachine):
         self.world.start(fleet)
 
     @precondition(lambda self: self.world.alive())
-    @rule(pick=picks)
-    def leave(self, pick: int) -> None:
-        self.world.leave(self._peer(pick))
-
-    @precondition(lambda self: self.world.alive())
-    @rule(pick=picks)
-    def kill(self, pick: int) -> None:
-        self.world.kill(self._peer(pick))
+    @rule(pick=picks, orderly=st.booleans())
+    def stop(self, pick: int, orderly: bool) -> None:
+        (self.world.leave if orderly else self.world.kill)(self._peer(pick))
 
     @precondition(lambda self: self.world.alive())
     @rule(pick=picks, trouble=troubles, and_serve=st.booleans())
@@ -139,17 +146,16 @@ class SemaphoreMachine(RuleBasedStateMachine):
 
     # What happens to the server
 
-    @rule()
-    def flushall(self) -> None:
-        self.world.flush()
-
-    @rule()
-    def script_flush(self) -> None:
-        self.world.server.admin.script_flush()
-
-    @rule(keeps_data=st.booleans())
-    def restart(self, keeps_data: bool) -> None:
-        self.world.restart(keeps_data)
+    @rule(event=st.sampled_from(["flush", "restart", "restart empty", "script flush"]), seldom=st.integers(0, 4))
+    def server_trouble(self, event: str, seldom: int) -> None:
+        if seldom:
+            return
+        if event == "flush":
+            self.world.flush()
+        elif event == "script flush":
+            self.world.server.admin.script_flush()
+        else:
+            self.world.restart(keeps_data=event == "restart")
 
     def teardown(self) -> None:
         try:

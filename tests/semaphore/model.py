@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from celery_concurrency_id.semaphore.semaphore import RECOVERY_MS, SHORT_TIER, Report
+from celery_concurrency_id.semaphore.semaphore import RECOVERY_MS, SHORT_TIER, Grant, Report, Verdict
 
 RECOVERY_US = RECOVERY_MS * 1000
 SHORT_US = int(SHORT_TIER * 1e6)
@@ -101,7 +101,7 @@ class Model:
         if self.early.pop(f"{task}:{retries}", None) is None:
             state = self.ids[id]
             state.seq += 1
-            state.waiting[task] = state.seq
+            state.waiting[f"{task}:{retries}"] = state.seq
             self._refresh()
             self._wake()
 
@@ -167,8 +167,8 @@ class Model:
 
     def turn(
         self, worker: str, run: str, want: int, may_idle: bool, reports: Iterable[Report]
-    ) -> tuple[str, list[tuple[str, bool, bool, int]], list[tuple[str, str, int, int, bool]], int, bool]:
-        """Return the status, verdicts (token, keep, held, claimable), grants, recovery in ms and whether it is idle."""
+    ) -> tuple[str, list[Verdict], list[Grant], int, bool]:
+        """Return the status, verdicts, grants, recovery in ms and whether it is now registered as idle."""
         status = self._admit(worker, run)
         if status != "ok":
             return status, [], [], 0, False
@@ -176,7 +176,7 @@ class Model:
         started = []
         for report in reports:
             held = self._report(worker, report)
-            if report.kind == "start":
+            if report.kind in ("start", "resume"):
                 started.append((report.id, report.token, held))
         self._refresh()
         granted = []
@@ -194,10 +194,11 @@ class Model:
             else:
                 self.idle[fleet].pop(worker, None)
         self._wake()
-        verdicts = [
-            (token, held and self._keeps(fleet, id), held, self.ids[id].claimable) for id, token, held in started
-        ]
-        grants = [(*grant, self._keeps(fleet, grant[0])) for grant in granted]
+        verdicts = []
+        for id, token, held in started:
+            keep, ahead = self._keeps(fleet, id) if held else (False, False)
+            verdicts.append(Verdict(token, keep, held, self.ids[id].claimable, ahead))
+        grants = [Grant(*grant, *self._keeps(fleet, grant[0])) for grant in granted]
         return "ok", verdicts, grants, self.recovery_ms, worker in self.idle[fleet]
 
     def _report(self, worker: str, report: Report) -> bool:
@@ -206,7 +207,10 @@ class Model:
         held = report.token in state.slots
         if report.kind in ("start", "skip"):
             self._no_longer_waiting(state, report.task, report.number)
-        if report.kind == "start" and held:
+        if report.kind == "back":
+            state.waiting[f"{report.task}:{report.number}"] = min(state.waiting.values(), default=state.seq) - 1
+            state.seq += 1
+        if report.kind in ("start", "resume") and held:
             state.slots[report.token] = Slot(worker, True, report.task)
         if report.kind == "drop" and state.seq == report.number:
             state.waiting.clear()
@@ -216,7 +220,7 @@ class Model:
         return held
 
     def _no_longer_waiting(self, state: Id, task: str, retries: int) -> None:
-        if state.waiting.pop(task, None) is not None:
+        if state.waiting.pop(f"{task}:{retries}", None) is not None:
             return
         if state.unseen:
             state.unseen -= 1
@@ -283,9 +287,15 @@ class Model:
     def longest_ready(self, fleet: str) -> str:
         return min(self.ready[fleet], key=lambda id: (self.ready[fleet][id], id))
 
-    def _keeps(self, fleet: str, id: str) -> bool:
-        """A slot goes back where more are held than the limit allows, or where another id waits for its turn."""
-        return self.ids[id].limit is not None and self.ids[id].free >= 0 and set(self.ready[fleet]) <= {id}
+    def _keeps(self, fleet: str, id: str) -> tuple[bool, bool]:
+        """Return whether a worker keeps its slot when its task ends, and whether it may fetch the next task ahead.
+
+        A slot goes back where more are held than the limit allows, or where another id waits for its turn. Nothing is
+        fetched ahead that another worker could start.
+        """
+        free, limited = self.ids[id].free, self.ids[id].limit is not None
+        keep = limited and free >= 0 and set(self.ready[fleet]) <= {id}
+        return keep, keep and (free == 0 or not any(self.idle[each] for each in self.fleets))
 
     def _admit(self, worker: str, run: str) -> str:
         if self.run != run:

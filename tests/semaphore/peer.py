@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +85,7 @@ class Work:
     seq: int
     keep: bool
     claimable: int
+    ahead: bool
     task: str = ""
     retries: int = 0
 
@@ -94,9 +95,11 @@ class Peer:
 
     Attributes:
         held: Slots it holds, by token; ``reports`` about them were not sent yet.
+        ahead: Tasks fetched ahead, by id.
         joined: Whether it believes that its lease stands.
         idle: Whether it believes that it is registered as idle.
-        owes: Whether it was invited and has not called since.
+        owes: Whether it was invited and has not called since; its call lets the next one be invited.
+        seeking: Whether there may be work for it, for which it has not asked yet.
         seeks_at: When a recovery that it was told of is over, and it asks again; 0 for never.
         answered: When it last got an answer.
     """
@@ -110,8 +113,10 @@ class Peer:
         self.reports: list[Report] = []
         self.sent: list[Report] = []
         self.mail: deque[str] = deque()
+        self.ahead: dict[str, deque[tuple[str, int]]] = defaultdict(deque)
         self.alive = True
-        self.joined = self.served = self.must_serve = self.idle = self.owes = False
+        self.joined = self.served = self.must_serve = self.idle = False
+        self.owes = self.seeking = False
         self.seeks_at = self.answered = 0
 
     def lose_touch(self) -> None:
@@ -124,9 +129,10 @@ class Peer:
     def running(self) -> list[Work]:
         return [work for work in self.held.values() if work.task]
 
-    def begin(self, work: Work, task: str, retries: int) -> None:
+    def begin(self, work: Work, kind: str, task: str, retries: int) -> None:
+        """Start a task in a slot, by ``start``, or ``resume`` where it was fetched ahead."""
         work.task, work.retries = task, retries
-        self.reports.append(Report("start", work.id, work.token, task, retries))
+        self.reports.append(Report(kind, work.id, work.token, task, retries))
 
     def forget(self, work: Work, kind: str) -> None:
         """Give a slot back, by ``release`` or ``drop``."""

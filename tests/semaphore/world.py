@@ -14,7 +14,7 @@ from collections import defaultdict, deque
 from typing import Any, Callable
 
 from celery_concurrency_id.exceptions import SemaphoreUnavailable
-from celery_concurrency_id.semaphore.semaphore import SHORT_TIER, Grant, Report, Verdict
+from celery_concurrency_id.semaphore.semaphore import SHORT_TIER, Report
 from semaphore.model import Model
 from semaphore.peer import NEVER_SENT, REPLY_LOST, Peer, TroubledClient, Work
 from semaphore.server import Server, expected
@@ -135,6 +135,7 @@ class World:
         self._check(called=True)
 
     def _requeue(self, peer: Peer) -> None:
+        self.put_back(peer)
         for work in peer.running():
             self.queues[work.id].appendleft((work.task, work.retries))
 
@@ -156,7 +157,7 @@ class World:
             assert sorted(reply.lost) == sorted(lost)
             for token in lost:
                 del peer.held[token]
-            peer.joined, peer.idle, peer.owes = True, False, True
+            peer.joined, peer.idle, peer.owes, peer.seeking = True, False, True, True
             peer.must_serve = peer.must_serve or serve or not peer.served
         self._check(called=True, may_grow=self.model.recovery_ms > 0)
         if joined is not None and and_serve:
@@ -200,18 +201,19 @@ class World:
             peer.joined = False
             self._check()
             return
-        assert reply.verdicts == tuple(
-            Verdict(token, keep, held, claimable) for token, keep, held, claimable in verdicts
-        )
-        assert reply.grants == tuple(Grant(*grant) for grant in grants)
+        assert list(reply.verdicts) == verdicts, f"{reply.verdicts} should be {verdicts}"
+        assert list(reply.grants) == grants, f"{reply.grants} should be {grants}"
         assert reply.idle == idle
-        for token, keep, held, claimable in verdicts:
-            if token in peer.held:
-                peer.held[token].keep, peer.held[token].claimable = keep, claimable
-                if not held:
-                    del peer.held[token]
-        for id, token, seq, claimable, keep in grants:
-            peer.held[token] = Work(id, token, seq, keep, claimable)
+        for verdict in verdicts:
+            work = peer.held.get(verdict.token)
+            if work is not None:
+                work.keep, work.claimable, work.ahead = verdict.keep, verdict.claimable, verdict.ahead
+                if not verdict.held:
+                    del peer.held[verdict.token]
+        for grant in grants:
+            peer.held[grant.token] = Work(grant.id, grant.token, grant.seq, grant.keep, grant.claimable, grant.ahead)
+        if want:
+            peer.seeking = len(grants) == want or not may_idle
         peer.idle, peer.owes, peer.seeks_at = idle, False, self.server.now + recovery * 1000 if recovery else 0
         self._check(called=True)
 
@@ -238,7 +240,7 @@ class World:
             assert list(reply.mended) == mended
             assert not resync or released or peer.held.keys() != self.model.held(peer.name)
             peer.joined = status == "ok" and not resync
-            peer.owes = peer.owes or invited
+            peer.owes, peer.seeking = peer.owes or invited, peer.seeking or invited
         self._check(called=trouble != NEVER_SENT)
         return cursor
 
@@ -268,15 +270,33 @@ class World:
 
     def fetch(self, peer: Peer, work: Work, skip: bool = False) -> None:
         """Fetch a message into an open slot; ``skip``: it was revoked, say, and does not start."""
-        if not self.queues[work.id]:
+        if peer.ahead[work.id]:
+            peer.begin(work, "resume", *peer.ahead[work.id].popleft())
+        elif not self.queues[work.id]:
             peer.forget(work, "drop")
-            return
-        task, retries = self.queues[work.id].popleft()
-        if skip:
-            peer.reports.append(Report("skip", work.id, work.token, task, retries))
         else:
-            peer.begin(work, task, retries)
+            task, retries = self.queues[work.id].popleft()
+            if skip:
+                peer.reports.append(Report("skip", work.id, work.token, task, retries))
+            else:
+                peer.begin(work, "start", task, retries)
         self._check()
+
+    def fetch_ahead(self, peer: Peer, work: Work) -> None:
+        """Fetch the next message of an id while a task still runs in the slot."""
+        queue, running = self.queues[work.id], sum(each.id == work.id for each in peer.running())
+        if work.ahead and work.claimable > 0 and queue and len(peer.ahead[work.id]) < running:
+            task, retries = queue.popleft()
+            peer.ahead[work.id].append((task, retries))
+            peer.reports.append(Report("skip", work.id, "", task, retries))
+
+    def put_back(self, peer: Peer) -> None:
+        """What was fetched ahead was not started in time: it goes back to the head of its queue."""
+        for id, ahead in peer.ahead.items():
+            while ahead:
+                task, retries = ahead.pop()
+                self.queues[id].appendleft((task, retries))
+                peer.reports.append(Report("back", id, "", task, retries))
 
     def end(self, peer: Peer, work: Work, chain: bool = True, retry: bool = False) -> None:
         """A task ends; ``chain``: the slot stays if it may; ``retry``: the task publishes itself again before."""
@@ -284,8 +304,11 @@ class World:
         if retry:
             self.publish(work.id, task=task, retries=retries + 1)
         work.task = ""
-        if not (chain and work.keep and work.claimable > 0 and self._fresh(peer)):
+        more = work.claimable > 0 or peer.ahead[work.id]
+        if not (chain and work.keep and more and self._fresh(peer)):
             peer.forget(work, "release")
+            if not peer.running():
+                self.put_back(peer)
         self._check()
 
     def read_mail(self, peer: Peer, lost: bool = False) -> None:
@@ -294,7 +317,7 @@ class World:
             if lost:
                 continue
             if word == "invite":
-                peer.idle, peer.owes = False, True
+                peer.idle, peer.owes, peer.seeking = False, True, True
             elif word == "rejoin":
                 peer.joined = False
 
@@ -371,6 +394,7 @@ class World:
             for peer in self.alive():
                 for work in peer.running():
                     self.end(peer, work)
+                self.put_back(peer)
                 self.beat(peer, look_up=True)
             self._work_until_quiet()
             if self._is_done():
@@ -385,12 +409,12 @@ class World:
             for peer in self.alive():
                 self.read_mail(peer)
                 if 0 < peer.seeks_at <= self.server.now:
-                    peer.owes = True
+                    peer.seeking = True
                 for work in peer.open_slots():
                     self.fetch(peer, work)
                 for work in peer.running():
                     self.end(peer, work)
-                if peer.owes or peer.reports or not peer.joined:
+                if peer.seeking or peer.reports or not peer.joined:
                     busy = True
                     self.turn(peer, want=1)
             if not busy:

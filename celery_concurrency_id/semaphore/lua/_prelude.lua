@@ -104,9 +104,21 @@ local function expire(worker)
   return #held / 2
 end
 
+-- Where no worker at all was heard for longer than a beat, the silence was the server's or the network's: it must not
+-- cost the workers their leases. Nothing was granted meanwhile, so what they hold still stands.
+local function forgive()
+  local newest = redis.call('ZRANGE', P .. 'workers', -1, -1, 'WITHSCORES')[2]
+  if newest and now - tonumber(newest) > 1500000 then
+    for _, worker in ipairs(redis.call('ZRANGE', P .. 'workers', 0, -1)) do
+      redis.call('ZADD', P .. 'workers', int(now), worker)
+    end
+  end
+end
+
 -- 'ok' where the caller may act: the state belongs to this server run, and its lease stands; renews that lease.
 local function admit(worker, run)
   if redis.call('HGET', P .. 'meta', 'run') ~= run then return 'epoch' end
+  forgive()
   local seen = tonumber(redis.call('ZSCORE', P .. 'workers', worker) or nil)
   if not seen then return 'lost' end
   if now - seen > field(P .. 'worker:' .. worker, 'lease_us') then

@@ -14,6 +14,8 @@ local worker, run, uptime_us, window_us = ARGV[1], ARGV[2], tonumber(ARGV[3]) * 
 local host, fleet, lease_us, count = ARGV[5], ARGV[6], tonumber(ARGV[7]) * 1000, tonumber(ARGV[8])
 local meta, awaited = P .. 'meta', P .. 'awaited'
 
+forgive()
+
 local known_run, began = redis.call('HGET', meta, 'run'), 0
 if known_run ~= run then
   -- Whatever the state says may be old, or gone. Live workers know better: each tells what it holds. They are those
