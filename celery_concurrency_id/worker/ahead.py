@@ -7,6 +7,7 @@ the head of its queue.
 from __future__ import annotations
 
 from collections import defaultdict, deque
+from functools import partial
 from typing import Any
 
 from celery.worker import state
@@ -33,6 +34,8 @@ class Ahead:
         self._enabled = enabled
         self._clock = clock()
         self._requests: dict[str, deque[tuple[Any, float]]] = defaultdict(deque)
+        self._coming: dict[str, int] = defaultdict(int)
+        self._arrived: deque[tuple[str, Any]] = deque()
         self._took: dict[str, float] = {}
         self._watching = False
 
@@ -52,15 +55,32 @@ class Ahead:
         gate, id = self._gate, slot.id
         if not self._enabled or not slot.ahead or self._took.get(id, SHORT_TASK) >= SHORT_TASK:
             return
-        while gate.fetcher is not None and gate.claimable(id) > 0 and len(self._requests[id]) < gate.running(id):
-            message = gate.fetcher.get(id)
-            if message is None:
-                gate.found_end(id)
-                return
+        while gate.fetcher is not None and gate.claimable(id) > 0 and self._here(id) < gate.holding(id):
             gate.counted(id)
-            stand_in = Slot(id)
-            stand_in.state = State.AHEAD
-            self._handover.receive(stand_in, message)
+            self._coming[id] += 1
+            gate.fetcher.get_soon(id, partial(self._arrive, id))
+
+    def _here(self, id: str) -> int:
+        return len(self._requests[id]) + self._coming[id]
+
+    def _arrive(self, id: str, message: Any) -> None:
+        # This may run deep inside the broker connection's reader.
+        self._arrived.append((id, message))
+        self._loop.next_tick(self._take_arrived)
+
+    def _take_arrived(self) -> None:
+        while self._arrived:
+            id, message = self._arrived.popleft()
+            self._coming[id] -= 1
+            if message is None:
+                self._gate.found_end(id)
+            elif self._gate.serving:
+                stand_in = Slot(id)
+                stand_in.state = State.AHEAD
+                self._handover.receive(stand_in, message)
+                self.trim(id)
+            elif self._gate.fetcher is not None:
+                self._gate.fetcher.put_back(message)
 
     def keep(self, request: Any) -> None:
         """Celery would start a task that was fetched ahead: it waits for its slot."""
@@ -71,23 +91,34 @@ class Ahead:
             self._loop.call_later(HELD_AT_MOST, self._put_back_old)
 
     def has(self, id: str) -> bool:
-        """Say whether a task of an id is here."""
-        return bool(self._requests.get(id))
+        """Say whether a task of an id is here, or on its way."""
+        return self._here(id) > 0
 
     def pop(self, id: str) -> Any:
         """Return the request of the task of an id that came first, or None."""
+        if not self._requests[id] and self._coming[id]:
+            self._gate.fetcher.settle()
+            self._take_arrived()
         requests = self._requests.get(id)
         return requests.popleft()[0] if requests else None
 
     def trim(self, id: str) -> None:
         """A slot of an id is given back: put back what no slot here is left for."""
         requests = self._requests.get(id)
-        running = self._gate.running(id) if requests else 0
-        while requests and len(requests) > running:
+        slots = self._gate.holding(id) if requests else 0
+        while requests and len(requests) > slots:
             self._put_back(requests.pop()[0])
 
     def forget(self, put_back: bool) -> None:
         """The worker closes, or the broker is gone, which delivers anew what was not acknowledged."""
+        if put_back and any(self._coming.values()):
+            try:
+                self._gate.fetcher.settle()
+                self._take_arrived()
+            except BrokerLost:
+                pass  # they come back by themselves: they were never acknowledged
+        self._arrived.clear()
+        self._coming.clear()
         for requests in self._requests.values():
             while requests:
                 request = requests.pop()[0]

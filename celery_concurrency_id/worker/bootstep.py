@@ -98,7 +98,7 @@ class Concurrency(bootsteps.StartStopStep):
             # Another thread reads the worker's own connection.
             connection = self._connection = c.app.connection_for_read(heartbeat=0)
             connection.ensure_connection()
-        fetcher = Fetcher(connection, lambda id: dedicated_queue(c.app, id), c.task_consumer.accept)
+        fetcher = Fetcher(connection, lambda id: dedicated_queue(c.app, id), c.task_consumer.accept, c.hub is not None)
         parking = Parking(c, self._loop, fetcher.visibility_timeout)
         self._loop.call_soon(self._gate.attach, fetcher, parking, c.create_task_handler())
         if first:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import time
+from collections import deque
 from typing import Any, Callable
 
 from amqp import spec
 
 __all__ = (
-    "basic_get",
+    "begin_get",
     "cancel_timer",
     "clock",
-    "green_room",
+    "green_semaphore",
     "is_amqp",
     "is_prefork",
     "is_redis",
@@ -20,6 +21,8 @@ __all__ = (
     "pool_job_alive",
     "queue_lengths",
     "restore_at_front",
+    "reuse_client",
+    "settle_gets",
     "thread_backlog",
     "visibility_timeout",
 )
@@ -28,21 +31,50 @@ __all__ = (
 GET_TIMEOUT = 10.0
 
 
-def basic_get(channel: Any, queue: Any) -> Any:
-    """Fetch one message from a bound queue, or None where it is empty.
+def begin_get(channel: Any, queue: Any, on_reply: Callable[[Any], Any]) -> None:
+    """Ask an AMQP broker for one message of a bound queue; the callback gets it, or None, when the reply is read.
 
-    On AMQP the queue is declared in the same round trip: a get from a queue that somebody deleted would close the
-    channel, and with it what was fetched before. py-amqp's own ``basic_get`` waits for ever where the broker does not
-    answer.
+    The queue is declared in the same round trip: a get from a queue that somebody deleted would close the channel, and
+    with it what was fetched before. py-amqp's own ``basic_get`` waits, and for ever where the broker does not answer.
     """
-    if not is_amqp(channel):
-        return channel.basic_get(queue.name)
+    replies = _replies(channel)
     queue.queue_declare(nowait=True)
     channel.send_method(spec.Basic.Get, "Bsb", (0, queue.name, False))
-    reply = channel.wait([spec.Basic.GetOk, spec.Basic.GetEmpty], timeout=GET_TIMEOUT, returns_tuple=True)
-    if not reply or len(reply) < 2:
-        return None
-    return channel.message_to_python(channel._on_get_ok(*reply))
+    replies.append(on_reply)
+
+
+def settle_gets(channel: Any) -> None:
+    """Read until every get has its reply."""
+    replies = _replies(channel)
+    while replies:
+        channel.connection.drain_events(timeout=GET_TIMEOUT)
+
+
+def _replies(channel: Any) -> deque[Callable[[Any], Any]]:
+    """Return the callbacks of gets under way, in order; replies come in the order of the gets."""
+    replies: deque[Callable[[Any], Any]] | None = getattr(channel, "concurrency_replies", None)
+    if replies is None:
+        replies = channel.concurrency_replies = deque()
+        waiting = replies
+
+        def on_message(*reply: Any) -> None:
+            waiting.popleft()(channel.message_to_python(channel._on_get_ok(*reply)))
+
+        def on_empty(*reply: Any) -> None:
+            waiting.popleft()(None)
+
+        channel._callbacks[spec.Basic.GetOk] = on_message
+        channel._callbacks[spec.Basic.GetEmpty] = on_empty
+    return replies
+
+
+def reuse_client(channel: Any) -> Any:
+    """Let a channel of kombu's Redis transport keep one client; it would make a new one for each command."""
+    create = getattr(channel, "_create_client", None)
+    if create is not None and is_redis(channel):
+        client = create()
+        channel._create_client = lambda asynchronous=False: create(asynchronous) if asynchronous else client
+    return channel
 
 
 def is_amqp(channel: Any) -> bool:
@@ -121,10 +153,10 @@ def thread_backlog(pool: Any) -> int:
     return int(pool.executor._work_queue.qsize())
 
 
-def green_room(pool: Any) -> int:
-    """Return how many more greenlets a pool would run at once."""
+def green_semaphore(pool: Any) -> Any:
+    """Return the semaphore with which a pool of greenlets counts its room: gevent's or eventlet's."""
     inner = pool._pool
-    return int(inner.free_count() if hasattr(inner, "free_count") else inner.free())
+    return inner._semaphore if hasattr(inner, "_semaphore") else inner.sem
 
 
 def clock() -> Callable[[], float]:

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, Callable
 
-from .compat import basic_get, is_amqp, queue_lengths, restore_at_front, visibility_timeout
+from .compat import (
+    begin_get,
+    is_amqp,
+    queue_lengths,
+    restore_at_front,
+    reuse_client,
+    settle_gets,
+    visibility_timeout,
+)
 from .loop import BrokerLost
 
 __all__ = ("Fetcher",)
@@ -17,9 +27,11 @@ class Fetcher:
         connection: The worker's own broker connection.
         queue_of: Returns the declared queue of an id.
         accept: Content types that messages may have.
+        read: Whether the event loop reads the connection, so that replies come by themselves.
     """
 
-    def __init__(self, connection: Any, queue_of: Callable[[str], Any], accept: Any) -> None:
+    def __init__(self, connection: Any, queue_of: Callable[[str], Any], accept: Any, read: bool) -> None:
+        self._read = read
         self._connection = connection
         self._queue_of = queue_of
         self._accept = accept
@@ -27,7 +39,7 @@ class Fetcher:
         self.errors = connection.connection_errors + connection.channel_errors
         self._channel_errors = connection.channel_errors
         self._queues: dict[str, Any] = {}
-        self._channel = connection.channel()
+        self._channel = reuse_client(connection.channel())
         #: Whether a message can be announced a moment before it can be fetched.
         self.lagging = is_amqp(self._channel)
         #: How many queues' lengths are looked up at a time: one round trip each on AMQP, one for all on Redis.
@@ -41,16 +53,49 @@ class Fetcher:
         Raises:
             BrokerLost: The broker failed.
         """
-        try:
-            message = basic_get(self._channel, self._declared(id))
-        except self._channel_errors as exc:
-            # The channel is gone, and what was fetched on it goes back to the broker: as if the connection were gone.
-            raise BrokerLost from ConnectionError(f"channel of the queue {id!r}: {exc}")
-        except self.errors as exc:
-            raise BrokerLost from exc
+        got: list[Any] = []
+        self.get_soon(id, got.append)
+        self.settle()
+        return got[0]
+
+    def get_soon(self, id: str, on_message: Callable[[Any], Any]) -> None:
+        """Fetch the next message of an id; the callback gets it, or None, now or when the broker's reply comes.
+
+        Raises:
+            BrokerLost: The broker failed.
+        """
+        with self._failing_loudly():
+            if self.lagging:
+                begin_get(self._channel, self._declared(id), lambda message: on_message(self._checked(message)))
+                if not self._read:
+                    settle_gets(self._channel)
+            else:
+                on_message(self._checked(self._channel.basic_get(self._declared(id).name)))
+
+    def settle(self) -> None:
+        """Wait for the replies that have not come yet.
+
+        Raises:
+            BrokerLost: The broker failed.
+        """
+        if self.lagging:
+            with self._failing_loudly():
+                settle_gets(self._channel)
+
+    def _checked(self, message: Any) -> Any:
         if message is not None:
             message.accept = self._accept
         return message
+
+    @contextmanager
+    def _failing_loudly(self) -> Iterator[None]:
+        try:
+            yield
+        except self._channel_errors as exc:
+            # The channel is gone, and what was fetched on it goes back to the broker: as if the connection were gone.
+            raise BrokerLost from ConnectionError(f"the channel of the dedicated queues was closed: {exc}")
+        except self.errors as exc:
+            raise BrokerLost from exc
 
     def _declared(self, id: str) -> Any:
         queue = self._queues.get(id)
@@ -65,17 +110,13 @@ class Fetcher:
         Raises:
             BrokerLost: The broker failed.
         """
-        try:
+        with self._failing_loudly():
             return queue_lengths(self._channel, [self._declared(id) for id in ids])
-        except self.errors as exc:
-            raise BrokerLost from exc
 
     def put_back(self, message: Any) -> None:
         """Return a message to the head of its queue."""
-        try:
+        with self._failing_loudly():
             restore_at_front(message)
-        except self.errors as exc:
-            raise BrokerLost from exc
 
     def close(self) -> None:
         """Close the channel; what is not acknowledged goes back to the broker."""

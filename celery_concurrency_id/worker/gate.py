@@ -6,7 +6,7 @@ Everything here runs on one thread, the worker's loop; nothing waits for the sem
 from __future__ import annotations
 
 import logging
-from collections import deque
+from collections import Counter, deque
 from typing import Any, Callable
 
 from ..semaphore.semaphore import Report, Turn
@@ -49,6 +49,7 @@ class Gate:
         self._slots: dict[str, Slot] = {}
         self._open: deque[Slot] = deque()
         self._claimable: dict[str, int] = {}
+        self._holding: Counter[str] = Counter()
         self._ahead = Ahead(self, self._handover, loop, fetch_ahead)
         self._window = 1  # places to request at a time while there is more work than was acquired
         self._seeking = False  # whether there may be work that no slot was acquired for
@@ -122,6 +123,7 @@ class Gate:
         for grant in turn.grants:
             slot = Slot(grant.id, grant.token, grant.seq, grant.keep, grant.ahead)
             self._slots[grant.token] = slot
+            self._holding[grant.id] += 1
             self._claimable[grant.id] = grant.claimable + 1
             self._open.append(slot)
         if want:
@@ -147,6 +149,7 @@ class Gate:
             slot = self._slots.pop(token, None)
             if slot is None:
                 continue
+            self._holding[slot.id] -= 1
             if slot.state is State.RUNNING:
                 logger.warning(
                     "concurrency: the slot of %s in %r was lost; the task goes on, beside the limit",
@@ -312,6 +315,7 @@ class Gate:
     def _forget(self, slot: Slot, report: Report) -> None:
         slot.state = State.GONE
         if self._slots.pop(slot.token, None) is not None:
+            self._holding[slot.id] -= 1
             self._link.report(report)
         self._ahead.trim(slot.id)
         self._seeking = not self._closing
@@ -332,6 +336,11 @@ class Gate:
 
     # For those that help
 
+    @property
+    def serving(self) -> bool:
+        """Whether new tasks are taken."""
+        return self.fetcher is not None and not self._closing
+
     def begins(self, slot: Slot) -> None:
         """A task goes to the pool."""
         self._ahead.starts(slot)
@@ -348,6 +357,6 @@ class Gate:
         """The queue of an id is empty."""
         self._claimable[id] = 0
 
-    def running(self, id: str) -> int:
-        """Return how many slots of an id have a running task here."""
-        return sum(1 for slot in self._slots.values() if slot.id == id and slot.state is State.RUNNING)
+    def holding(self, id: str) -> int:
+        """Return how many slots of an id are held here."""
+        return self._holding[id]

@@ -12,9 +12,6 @@ from . import compat
 
 __all__ = ("Places", "places_of")
 
-#: Seconds between looks for room in a full pool of greenlets.
-_LOOK_AGAIN = 0.02
-
 
 class Places:
     """Turns at the pool. This one is for a pool that runs one task at a time, in the worker's own thread.
@@ -181,35 +178,37 @@ class _Ticket:
 
 
 class GreenPlaces(Places):
-    """The gevent and eventlet pools: the pool's own room."""
+    """The gevent and eventlet pools: a greenlet waits at the pool's own semaphore, among the ordinary tasks."""
 
     blocks = False
 
     def __init__(self, controller: Any, loop: Any) -> None:
         super().__init__(controller, loop)
-        self._promised = 0
+        self._room = compat.green_semaphore(self._pool)
 
     def soon(self) -> bool:
-        return compat.green_room(self._pool) > self._promised
+        return bool(self._room.counter > 0)
 
     def request(self, on_place: Callable[[], Any]) -> None:
-        if self.soon():
-            self._promised += 1
+        if self._room.acquire(blocking=False):
             self._loop.next_tick(on_place)
         else:
-            # The pool tells nobody when a greenlet ends.
-            self._loop.call_later(_LOOK_AGAIN, self.request, on_place)
+            threading.Thread(target=self._wait, args=(on_place,), daemon=True).start()
+
+    def _wait(self, on_place: Callable[[], Any]) -> None:
+        self._room.acquire()
+        self._loop.call_soon(on_place)
 
     def use(self, start: Callable[[], Any]) -> Any:
-        self._promised -= 1
-        try:
-            return start()
-        except BaseException:
-            self._promised += 1
-            raise
+        # The pool takes it again at once, before any other greenlet runs.
+        self._room.release()
+        started = start()
+        if not started:
+            self._room.acquire()
+        return started
 
     def release(self) -> None:
-        self._promised -= 1
+        self._room.release()
 
     def ended(self) -> None:
         pass

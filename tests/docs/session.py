@@ -10,9 +10,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from harness.process import ProcessContainer
-
 from docs.samples import Sample
+from harness.process import ProcessContainer
 
 __all__ = ("Session",)
 
@@ -68,8 +67,7 @@ class Session:
             shell=True,
             cwd=self._directory,
             env={**os.environ, **self._env},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             timeout=90,
         )
@@ -84,6 +82,11 @@ class Session:
     def logs(self) -> str:
         """The ends of the workers' logs."""
         return "\n".join(f"--- {worker.name}\n{worker.logs()[-3000:]}" for worker in self._workers)
+
+    def check(self) -> None:
+        """Fail if a worker ended by itself."""
+        for worker in self._workers:
+            assert worker.status == "running", f"{worker.name} ended: {worker.logs()[-3000:]}"
 
     def stop(self) -> None:
         """Stop what still runs, as a reader would by Ctrl-C, and then for certain."""

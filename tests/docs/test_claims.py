@@ -7,8 +7,9 @@ import dataclasses
 import re
 from pathlib import Path
 
-import celery_concurrency_id
 import pytest
+
+import celery_concurrency_id
 from celery_concurrency_id import exceptions
 from celery_concurrency_id.policy import MAX_ID_BYTES
 from celery_concurrency_id.semaphore import announcer, scripts
@@ -16,7 +17,6 @@ from celery_concurrency_id.semaphore.connect import connect, is_redis_url
 from celery_concurrency_id.semaphore.semaphore import RECOVERY_MS, SHORT_TIER
 from celery_concurrency_id.settings import Settings
 from celery_concurrency_id.worker import ahead, link, parking
-
 from docs.samples import PAGES, ROOT, text_of
 from faults.matrix import CAMPAIGN
 
@@ -107,14 +107,14 @@ def test_every_redis_address_on_a_page_is_one_that_is_accepted() -> None:
 
 def test_links_lead_somewhere() -> None:
     for page in PAGES:
-        for link in re.findall(r"\]\((?!https?:)([^)]*)\)", text_of(page)):
-            path, _, anchor = link.partition("#")
+        for reference in re.findall(r"\]\((?!https?:)([^)]*)\)", text_of(page)):
+            path, _, anchor = reference.partition("#")
             target = (ROOT / page).parent / path if path else ROOT / page
-            assert target.exists(), f"{page}: {link}"
+            assert target.exists(), f"{page}: {reference}"
             if anchor:
                 headings = re.findall(r"^#+ (.+)$", target.read_text(encoding="utf-8"), re.MULTILINE)
                 anchors = {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
-                assert anchor in anchors, f"{page}: {link}"
+                assert anchor in anchors, f"{page}: {reference}"
 
 
 def test_tests_that_a_page_names_exist() -> None:

@@ -31,6 +31,7 @@ def test_the_samples_of_a_page_run_one_after_another(page: str, servers: Servers
             if sample.output is not None:
                 where = f"{page}:{sample.line}\n{session.logs()}"
                 assert _steady(printed) == _steady(sample.output), where
+        session.check()
     finally:
         session.stop()
         redis.teardown()

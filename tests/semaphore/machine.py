@@ -139,7 +139,7 @@ class SemaphoreMachine(RuleBasedStateMachine):
     def mailbox_changes(self, pick: int, listen: bool) -> None:
         (self.world.listen if listen else self.world.cut)(self._peer(pick))
 
-    @precondition(lambda self: self.world.alive())
+    @precondition(lambda self: any(peer.sent for peer in self.world.alive()))
     @rule(pick=picks)
     def repeat(self, pick: int) -> None:
         self.world.repeat(self._peer(pick))

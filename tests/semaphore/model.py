@@ -109,6 +109,7 @@ class Model:
         self, worker: str, run: str, uptime_us: int, fleet: str, lasts: int, held: Iterable[tuple[str, str, str]]
     ) -> tuple[bool, int, list[str], bool]:
         """Return whether to serve, the recovery in ms, the tokens lost and whether a recovery began."""
+        self._forgive()
         began = self.run != run
         if began:
             self._begin_recovery(run, uptime_us)
@@ -300,6 +301,7 @@ class Model:
     def _admit(self, worker: str, run: str) -> str:
         if self.run != run:
             return "epoch"
+        self._forgive()
         lease = self.leases.get(worker)
         if lease is None:
             return "lost"
@@ -309,6 +311,12 @@ class Model:
             return "lost"
         lease.heard = self.now
         return "ok"
+
+    def _forgive(self) -> None:
+        """Where nobody at all was heard, the silence was the server's, and costs nobody a lease."""
+        if self.leases and self.now - max(lease.heard for lease in self.leases.values()) > SHORT_US:
+            for lease in self.leases.values():
+                lease.heard = self.now
 
     def _expire(self, worker: str) -> int:
         lease = self.leases.pop(worker, None)

@@ -214,7 +214,9 @@ class World:
             peer.held[grant.token] = Work(grant.id, grant.token, grant.seq, grant.keep, grant.claimable, grant.ahead)
         if want:
             peer.seeking = len(grants) == want or not may_idle
-        peer.idle, peer.owes, peer.seeks_at = idle, False, self.server.now + recovery * 1000 if recovery else 0
+        if recovery:
+            peer.seeks_at = self.server.now + recovery * 1000
+        peer.idle, peer.owes = idle, False
         self._check(called=True)
 
     def beat(self, peer: Peer, look_up: bool = False, trouble: str = "") -> int:
@@ -409,7 +411,7 @@ class World:
             for peer in self.alive():
                 self.read_mail(peer)
                 if 0 < peer.seeks_at <= self.server.now:
-                    peer.seeking = True
+                    peer.seeking, peer.seeks_at = True, 0
                 for work in peer.open_slots():
                     self.fetch(peer, work)
                 for work in peer.running():
