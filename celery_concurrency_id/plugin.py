@@ -32,8 +32,13 @@ class ConcurrencyAMQP:
 
     @property
     def queues_cls(self) -> Any:
-        policy = policy_of(self.app)
-        return type("Queues", (DedicatedQueues,), {"gated": staticmethod(lambda: policy.gated)})
+        app, policy = self.app, policy_of(self.app)
+
+        def gated() -> frozenset[str]:
+            app.finalize(auto=True)  # binds the tasks that nobody has used yet
+            return policy.gated
+
+        return type("Queues", (DedicatedQueues,), {"gated": staticmethod(gated)})
 
 
 def install(app: Any) -> None:

@@ -123,6 +123,22 @@ class Policy:
         """Return the limit of every id."""
         return {id: self.limit_of(id) for id in sorted(self.gated)}
 
+    def check_routes(self) -> None:
+        """Refuse an id whose queue an ordinary task is routed to.
+
+        Raises:
+            InvalidOption: It names a gated task of that id.
+        """
+        for name in self._app.tasks:
+            if name in self.ids or name.startswith("celery."):
+                continue
+            queue = self._app.amqp.router.route({}, name).get("queue")
+            id = getattr(queue, "name", None)
+            if id in self.gated:
+                gated = next(task for task, its in self.ids.items() if its == id)
+                expected = f"another name: the ordinary task {name!r} is routed to the queue of this name"
+                raise InvalidOption(gated, "concurrency_id", id, expected)
+
     def _checked_id(self, task: Any) -> str:
         id = task.concurrency_id
         if id is None:

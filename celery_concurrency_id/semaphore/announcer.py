@@ -48,13 +48,8 @@ class Announcer:
         if self._pid != os.getpid():
             self._lines, self._pid = deque(), os.getpid()
         try:
-            line = self._lines.pop()
-        except IndexError:
-            line = _Line(self._url, self._prefix, self._options)
-        try:
-            line.send(id, task, retries)
+            self._say(id, task, retries)
         except (RedisError, OSError) as exc:
-            line.close()
             self._quiet_until = monotonic() + _PAUSE
             if not self._away:
                 self._away = True
@@ -65,10 +60,28 @@ class Announcer:
                     exc or type(exc).__name__,
                 )
         else:
-            self._lines.append(line)
             if self._away:
                 self._away = False
                 logger.warning("semaphore at %s is back", redacted(self._url))
+
+    def _say(self, *args: Any) -> None:
+        while self._lines:
+            line = self._lines.pop()
+            try:
+                line.send(*args)
+            except (RedisError, OSError):
+                # It may have died of idleness, or with a server that is back already: a new one tells.
+                line.close()
+            else:
+                self._lines.append(line)
+                return
+        line = _Line(self._url, self._prefix, self._options)
+        try:
+            line.send(*args)
+        except (RedisError, OSError):
+            line.close()
+            raise
+        self._lines.append(line)
 
 
 class Silent:

@@ -52,6 +52,7 @@ class Concurrency(bootsteps.StartStopStep):
         transport = c.conninfo.transport.driver_type
         if transport not in _TRANSPORTS:
             raise UnsupportedBroker(transport, "Redis (also by Sentinel) or RabbitMQ as the broker")
+        policy.check_routes()
         self._settings = policy.settings
         limits = {id: limit or 0 for id, limit in policy.limits().items() if id in set(self._ids)}
         worker = uuid4().hex

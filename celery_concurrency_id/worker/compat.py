@@ -34,11 +34,9 @@ GET_TIMEOUT = 10.0
 def begin_get(channel: Any, queue: Any, on_reply: Callable[[Any], Any]) -> None:
     """Ask an AMQP broker for one message of a bound queue; the callback gets it, or None, when the reply is read.
 
-    The queue is declared in the same round trip: a get from a queue that somebody deleted would close the channel, and
-    with it what was fetched before. py-amqp's own ``basic_get`` waits, and for ever where the broker does not answer.
+    py-amqp's own ``basic_get`` waits, and for ever where the broker does not answer.
     """
     replies = _replies(channel)
-    queue.queue_declare(nowait=True)
     channel.send_method(spec.Basic.Get, "Bsb", (0, queue.name, False))
     replies.append(on_reply)
 

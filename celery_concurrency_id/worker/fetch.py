@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any, Callable
 
 from .compat import (
@@ -18,6 +19,9 @@ from .compat import (
 from .loop import BrokerLost
 
 __all__ = ("Fetcher",)
+
+#: Seconds after which a queue that is fetched from is declared again.
+_DECLARE_AFTER = 1.0
 
 
 class Fetcher:
@@ -39,6 +43,7 @@ class Fetcher:
         self.errors = connection.connection_errors + connection.channel_errors
         self._channel_errors = connection.channel_errors
         self._queues: dict[str, Any] = {}
+        self._declared_at: dict[str, float] = {}
         self._channel = reuse_client(connection.channel())
         #: Whether a message can be announced a moment before it can be fetched.
         self.lagging = is_amqp(self._channel)
@@ -98,10 +103,16 @@ class Fetcher:
             raise BrokerLost from exc
 
     def _declared(self, id: str) -> Any:
+        """Return the queue of an id, declared lately: a get from one that somebody deleted costs the connection."""
         queue = self._queues.get(id)
         if queue is None:
             queue = self._queues[id] = self._queue_of(id)(self._channel)
             queue.declare()
+            self._declared_at[id] = monotonic()
+        elif self.lagging and monotonic() - self._declared_at[id] > _DECLARE_AFTER:
+            # No round trip: the broker does this before the get that follows.
+            queue.queue_declare(nowait=True)
+            self._declared_at[id] = monotonic()
         return queue
 
     def lengths(self, ids: list[str]) -> dict[str, int]:

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 #: Seconds between heartbeats: less than one a second, and soon enough for the short tier.
 BEAT = 1.1
 #: Seconds that a report which nobody waits for may wait for others to go with it.
-_LINGER = 0.005
+_LINGER = 0.01
 #: Seconds between tries to reach a Redis that is away.
 _RETRY = 0.2
 #: A worker starts work on a slot it kept only while Redis cannot have taken it for dead.
@@ -64,6 +64,7 @@ class Link:
         self._urgent = False
         self._lengths: dict[str, int] = {}
         self._beat_now = False
+        self._nudged = False
         self._held: dict[str, tuple[str, str]] = {}
         #: How often the lease has begun; what was granted before the last time counts only once the owner knows of it.
         self.joins = 0
@@ -96,8 +97,9 @@ class Link:
 
     def nudge(self) -> None:
         """Send what was reported, soon: the caller has nothing more important to do."""
-        if self._reports:
+        if self._reports and not self._nudged:
             with self._news:
+                self._nudged = True
                 self._news.notify()
 
     def ask(self, want: int) -> None:
@@ -186,7 +188,7 @@ class Link:
                 self._news.wait(left)
             reports, self._reports = self._reports, []
             want, self._want = 0 if self._refusing else self._want, 0
-            self._urgent = False
+            self._urgent = self._nudged = False
             return reports, want
 
     def _join(self) -> None:

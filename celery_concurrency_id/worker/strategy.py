@@ -29,7 +29,7 @@ def gated(task: Any, app: Any, consumer: Any) -> Any:
             logger.exception("concurrency: task %s could not be moved to its queue; it stays where it was", task.name)
             message.reject_log_error(logger, consumer.connection_errors, requeue=True)
         else:
-            ack()
+            ack(logger, consumer.connection_errors)
         return None
 
     def cancel_consumer(message: Any) -> None:

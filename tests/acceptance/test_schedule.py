@@ -68,7 +68,9 @@ def test_a_task_that_expires_while_it_waits_is_not_run_and_leaves_no_slot_taken(
 
     celery_setup.wait_ended([first, last])
     assert celery_setup.sweep.tags("one") == ["first", "last"]
-    assert [victim.state for victim in victims] == ["REVOKED"] * 3
+    # Celery also tells RabbitMQ, which drops what has expired without a word to anybody.
+    dropped = "PENDING" if celery_setup.conf["broker_url"].startswith("amqp") else "REVOKED"
+    assert {victim.state for victim in victims} <= {"REVOKED", dropped}
     celery_setup.assert_slots_are_free("one", 1)
 
 

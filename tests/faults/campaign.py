@@ -196,4 +196,6 @@ def _judge(
     assert not left, f"left over in Redis: {left}"
     slowest = max(figures.recovered, default=0)
     assert slowest <= fault.recovers * PATIENCE, f"full capacity came back after {slowest} s"
+    if fault.repeats != "interrupted":  # losing a Redis broker can end a worker of plain Celery too
+        assert not scene.ended_by_themselves, f"workers that ended by themselves: {scene.ended_by_themselves}"
     assert not scene.bugs(), scene.bugs()

@@ -40,5 +40,5 @@ def table(figures: Iterable[Figures]) -> Iterator[str]:
         if row.ended_by_themselves:
             line += f"  {row.ended_by_themselves} workers ended by themselves"
         yield line.rstrip()
-    yield "peak: highest number at once among workers with a lease; lost, twice: unexplained (+ explained by Celery's own"
-    yield "guarantees); idle: from each fault's end until full use of the limit, the time in which a slot stood idle"
+    yield "peak: highest number at once among workers with a lease; lost, twice: unexplained (+ explained by Celery's"
+    yield "own guarantees); idle: from a fault's end until full use of the limit, the time in which a slot stood idle"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import sys
 import time
 from dataclasses import dataclass
@@ -187,8 +188,12 @@ class Scene:
         self.workers.remove(worker)
         self._ended.append(worker)
 
-    def worker_of(self, host: str) -> Worker | None:
-        return next((worker for worker in self.workers if worker.host == host), None)
+    def retire_warmly(self, worker: Worker) -> None:
+        """Stop a worker as an operator does."""
+        worker.expected_to_end = True
+        kill(worker.pid, signal.SIGTERM)
+        worker.wait_exit(30)
+        self.retire(worker)
 
     # -- what Redis says
 

@@ -111,11 +111,15 @@ def out_of_memory(seconds: Callable[[random.Random], float]) -> Callable[..., In
     return inject
 
 
-def failover(scene: Scene, rng: random.Random, load: Load) -> Injury:
-    """Sentinel makes the replica the master; the old master is read-only from then on."""
-    at = now()
-    scene.semaphore.failover()
-    return Injury(at, now())
+def failover(how: str) -> Callable[..., Injury]:
+    """Sentinel makes the replica the master; the old master dies, or is read-only from then on."""
+
+    def inject(scene: Scene, rng: random.Random, load: Load) -> Injury:
+        at = now()
+        getattr(scene.semaphore, how)()
+        return Injury(at, now())
+
+    return inject
 
 
 def cut(how: str, whom: str, seconds: Callable[[random.Random], float]) -> Callable[..., Injury]:
@@ -165,7 +169,10 @@ OWN = (
     Fault("Redis out of memory, longer than the lease", out_of_memory(long), longest=OUTLASTS),
 )
 
-FAILOVER = (Fault("failover by Sentinel", failover, longest=OUTLASTS),)
+FAILOVER = (
+    Fault("failover by Sentinel, old master read-only", failover("switch"), longest=OUTLASTS),
+    Fault("failover by Sentinel, old master dead", failover("lose_master"), longest=OUTLASTS),
+)
 
 NETWORK = tuple(
     Fault(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import signal
 from pathlib import Path
-from typing import Any
 
 import redis
 
@@ -87,15 +86,26 @@ class SentinelServers(SemaphoreServer):
         return f"sentinel://127.0.0.1:{self.sentinel_port}/0?master_name=semaphore"
 
     def client(self) -> redis.Redis:
-        host, port = self._ask().execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", "semaphore")
-        return redis.Redis(host=host, port=int(port), decode_responses=True, socket_timeout=5)
+        return self._master_process().client
 
-    def failover(self) -> None:
-        """Let master and replica change places; the old master goes on as a read-only replica."""
-        before = self._master()
+    def switch(self) -> None:
+        """Let master and replica change places; the old master goes on, read-only, with its connections."""
+        old = self._master_process()
         wait(self._has_replica, 30, "the sentinel sees a replica in step with its master")
-        self._ask().execute_command("SENTINEL FAILOVER", "semaphore")
-        wait(lambda: self._master() != before, 30, "the replica is the master")
+        self._ask().execute_command("SENTINEL", "FAILOVER", "semaphore")
+        wait(lambda: self._master_process() is not old, 30, "the replica is the master")
+        # Left alone, Sentinel tells the old master after ten seconds, in which there are two.
+        old.client.replicaof("127.0.0.1", self._master_process().port)
+
+    def lose_master(self) -> None:
+        """The master dies, Sentinel finds out, and the old master comes back as a replica."""
+        old = self._master_process()
+        wait(self._has_replica, 30, "the sentinel sees a replica in step with its master")
+        old.kill()
+        wait(lambda: self._master_process() is not old, 30, "the replica is the master")
+        old.start()
+        old.ready()
+        old.client.replicaof("127.0.0.1", self._master_process().port)
 
     def teardown(self) -> None:
         for process in (self.sentinel, self.replica):
@@ -105,10 +115,11 @@ class SentinelServers(SemaphoreServer):
     def _ask(self) -> redis.Redis:
         return redis.Redis(host="127.0.0.1", port=self.sentinel_port, decode_responses=True, socket_timeout=5)
 
-    def _master(self) -> Any:
-        return self._ask().execute_command("SENTINEL GET-MASTER-ADDR-BY-NAME", "semaphore")
+    def _master_process(self) -> RedisProcess:
+        _, port = self._ask().execute_command("SENTINEL", "GET-MASTER-ADDR-BY-NAME", "semaphore")
+        return self.process if int(port) == self.process.port else self.replica
 
     def _has_replica(self) -> bool:
-        replicas = self._ask().execute_command("SENTINEL REPLICAS", "semaphore")
+        replicas = self._ask().execute_command("SENTINEL", "REPLICAS", "semaphore")
         flat = [row if isinstance(row, dict) else dict(zip(row[::2], row[1::2])) for row in replicas]
         return any(row["flags"] == "slave" and row["master-link-status"] == "ok" for row in flat)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from typing import Any, Callable
 
@@ -89,22 +92,29 @@ def freeze_main(scene: Scene, rng: random.Random, load: Load) -> Injury:
     return Injury(at, over, lapsing=frozenset([worker.host]))
 
 
-def shutdown(*signals: int, **conf: Any) -> Callable[..., Injury]:
+def shutdown(number: int) -> Callable[..., Injury]:
     """Ask a worker that works to stop, and start another in its place."""
+    return lambda scene, rng, load: stop(scene, busy_worker(scene, rng), number)
 
-    def inject(scene: Scene, rng: random.Random, load: Load) -> Injury:
-        worker = busy_worker(scene, rng)
-        worker.expected_to_end = True
-        at = now()
-        for number in signals:
-            kill(worker.pid, number)
-        worker.wait_exit(30)
-        over = now()
-        # A cold shutdown kills what runs; after a warm one nothing has no end.
-        gone = frozenset() if signals == (signal.SIGTERM,) else frozenset([worker.host])
-        return Injury(at, over, dead_hosts=gone, lapsing=gone, notes={"took": (over - at) / 1e9})
 
-    return inject
+def stop(scene: Scene, worker: Worker, number: int) -> Injury:
+    """Ask one worker to stop; a cold shutdown kills what runs, a warm one leaves nothing that has no end."""
+    worker.expected_to_end = True
+    at = now()
+    kill(worker.pid, number)
+    worker.wait_exit(30)
+    over = now()
+    gone = frozenset() if number == signal.SIGTERM else frozenset([worker.host])
+    return Injury(at, over, dead_hosts=gone, lapsing=gone, notes={"took": (over - at) / 1e9})
+
+
+def soft_shutdown(scene: Scene, rng: random.Random, load: Load) -> Injury:
+    """A cold shutdown that gives running tasks a second to end (Celery 5.5 and newer; cold before that)."""
+    (worker,) = scene.start_workers(1, worker_soft_shutdown_timeout=1.0)
+    others = [each for each in scene.alive if each is not worker]
+    scene.retire_warmly(rng.choice(others))
+    wait(lambda: any(run.tag["host"] == worker.host for run in scene.sweep.running()), 20, "the new worker works")
+    return stop(scene, worker, signal.SIGQUIT)
 
 
 def rolling_restart(scene: Scene, rng: random.Random, load: Load) -> Injury:
@@ -112,10 +122,7 @@ def rolling_restart(scene: Scene, rng: random.Random, load: Load) -> Injury:
     at = now()
     for worker in scene.alive:
         scene.start_workers(1)
-        worker.expected_to_end = True
-        kill(worker.pid, signal.SIGTERM)
-        worker.wait_exit(30)
-        scene.retire(worker)
+        scene.retire_warmly(worker)
     return Injury(at, now())
 
 
@@ -125,25 +132,37 @@ def autoscale(scene: Scene, rng: random.Random, load: Load) -> Injury:
     scene.words = (f"--autoscale={scene.config.limit + 2},1",)
     try:
         for worker in scene.alive:
-            worker.expected_to_end = True
-            kill(worker.pid, signal.SIGTERM)
-            worker.wait_exit(30)
-        scene.revive()
+            scene.retire_warmly(worker)
+        grown = scene.start_workers(2)
     finally:
         scene.words = words
-    grown = scene.alive
-    over = now()
     # Let them shrink, and leave them to grow again.
     load.pause(True)
     wait(lambda: not load.unfinished(), 20, lambda: f"all done; {scene.logs()}")
     wait(lambda: all(len(worker.children()) <= 1 for worker in grown), 30, "the pools shrink")
     load.pause(False)
-    return Injury(at, max(over, now()))
+    return Injury(at, now())
 
 
 def two_producers(scene: Scene) -> list[Any]:
     """One with the extension, one without."""
     return [scene.app, scene.make_app(extension=False)]
+
+
+def busy_machine(scene: Scene, rng: random.Random, load: Load) -> Injury:
+    """Every core has more to do than it can: slow is not dead, and no worker may lose its lease."""
+    at = now()
+    spinners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
+    try:
+        time.sleep(rng.uniform(2, 3))
+    finally:
+        for spinner in spinners:
+            spinner.kill()
+            spinner.wait()
+    over = now()
+    lapsed = [worker.host for worker in scene.alive if scene.observer.lapse(worker.host, at) is not None]
+    assert not lapsed, f"taken for dead: {lapsed}"
+    return Injury(at, over)
 
 
 def nothing(scene: Scene, rng: random.Random, load: Load) -> Injury:
@@ -169,6 +188,8 @@ FAULTS = (
     Fault("main process frozen, longer than the lease", freeze_main, repeats="harmed", needs_processes=True),
     Fault("warm shutdown", shutdown(signal.SIGTERM)),
     Fault("cold shutdown", shutdown(signal.SIGQUIT), repeats="harmed"),
+    Fault("soft shutdown", soft_shutdown, repeats="harmed"),
+    Fault("machine overloaded", busy_machine),
     Fault("rolling restart", rolling_restart),
     Fault("autoscale", autoscale, needs_processes=True),
     Fault("a producer without the extension", nothing, apps=two_producers),
