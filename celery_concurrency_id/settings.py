@@ -35,6 +35,9 @@ class Settings:
             are free.
         fetch_ahead: ``concurrency_fetch_ahead``: whether a worker may fetch the next message of an id while a short
             task still runs in the slot.
+        on_lease_lost: ``concurrency_on_lease_lost``: what happens to a running task whose slot was lost because its
+            worker was silent for longer than its lease: ``"continue"`` (it goes on, beside the limit) or
+            ``"terminate"`` (prefork only: it is killed, and a copy of its message goes back into the queue).
     """
 
     url: str
@@ -44,6 +47,7 @@ class Settings:
     limits: Mapping[str, int | None] = field(default_factory=dict)
     lease_ttl: float = 15.0
     fetch_ahead: bool = True
+    on_lease_lost: str = "continue"
 
     @classmethod
     def of(cls, app: Any) -> Settings:
@@ -56,7 +60,7 @@ class Settings:
         url, options = _url(conf)
         known = {
             name: conf.get(f"concurrency_{name}")
-            for name in ("namespace", "default_limit", "limits", "lease_ttl", "fetch_ahead")
+            for name in ("namespace", "default_limit", "limits", "lease_ttl", "fetch_ahead", "on_lease_lost")
             if conf.get(f"concurrency_{name}", _UNSET) is not _UNSET
         }
         settings = cls(url=url, options=options, **known)
@@ -90,6 +94,8 @@ class Settings:
             )
         if not isinstance(self.fetch_ahead, bool):
             raise InvalidSetting("concurrency_fetch_ahead", self.fetch_ahead, "True or False")
+        if self.on_lease_lost not in ("continue", "terminate"):
+            raise InvalidSetting("concurrency_on_lease_lost", self.on_lease_lost, '"continue" or "terminate"')
 
 
 _UNSET = object()

@@ -13,12 +13,13 @@ from ..exceptions import UnsupportedBroker
 from ..policy import policy_of
 from ..queues import dedicated_queue
 from ..semaphore.semaphore import semaphore
-from . import compat, inspect  # noqa: F401  # inspect: registers its command
+from . import checks, compat, inspect  # noqa: F401  # inspect: registers its command
 from .children import Children
 from .fetch import Fetcher
 from .gate import Gate
 from .link import Link
 from .loop import HubLoop, ThreadLoop
+from .lost import LostSlots
 from .mailbox import Mailbox
 from .parking import Parking
 from .places import places_of
@@ -92,7 +93,10 @@ class Concurrency(bootsteps.StartStopStep):
         first = self._gate is None
         if self._gate is None:
             places = places_of(c.controller, self._loop)
-            self._gate = Gate(c.app, c.pool, self._loop, places, self._link, self._children, self._settings.fetch_ahead)
+            self._lost = LostSlots(c, self._settings.on_lease_lost == "terminate")
+            self._gate = Gate(
+                c.app, c.pool, self._loop, places, self._link, self._children, self._settings.fetch_ahead, self._lost
+            )
             self._loop.start()
         connection = c.connection
         if c.hub is None:
@@ -103,6 +107,7 @@ class Concurrency(bootsteps.StartStopStep):
         parking = Parking(c, self._loop, fetcher.visibility_timeout)
         self._loop.call_soon(self._gate.attach, fetcher, parking, c.create_task_handler())
         if first:
+            checks.warn(policy_of(c.app), c.app, fetcher.visibility_timeout)
             self._mailbox.start()
             self._link.start()
 
@@ -150,6 +155,13 @@ class Concurrency(bootsteps.StartStopStep):
         if slot.state is State.HELD:
             return True
         return compat.is_prefork(c.pool) and not compat.pool_job_alive(c.pool, slot.result)
+
+    def info(self, c: Any) -> Any:
+        """Return what ``celery inspect stats`` shows."""
+        if self._gate is None:
+            return {}
+        told = {"served": len(self._ids), "slots": self._gate.slots, "slots_lost": self._lost.count}
+        return {"concurrency": {**told, **self._link.counts}}
 
     # From the mailbox's thread, the link's thread and the pool
 

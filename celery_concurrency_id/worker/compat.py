@@ -11,6 +11,7 @@ from amqp import spec
 
 __all__ = (
     "begin_get",
+    "can_kill",
     "cancel_timer",
     "clock",
     "green_semaphore",
@@ -144,6 +145,11 @@ def cancel_timer(request: Any, timer: Any) -> None:
 def is_prefork(pool: Any) -> bool:
     """Say whether the pool runs tasks in child processes."""
     return bool(getattr(pool, "uses_semaphore", False))
+
+
+def can_kill(pool: Any) -> bool:
+    """Say whether the pool can kill a task's process."""
+    return is_prefork(pool)
 
 
 def thread_backlog(pool: Any) -> int:

@@ -36,14 +36,24 @@ class Gate:
         link: The line to the semaphore.
         children: Watches pool processes.
         fetch_ahead: Whether messages may be fetched ahead.
+        on_lost: Called with the slot of a running task when it is lost.
     """
 
     def __init__(
-        self, app: Any, pool: Any, loop: Any, places: Any, link: Any, children: Any, fetch_ahead: bool
+        self,
+        app: Any,
+        pool: Any,
+        loop: Any,
+        places: Any,
+        link: Any,
+        children: Any,
+        fetch_ahead: bool,
+        on_lost: Callable[[Slot], Any],
     ) -> None:
         self._loop = loop
         self._link = link
         self._children = children
+        self._on_lost = on_lost
         self._hand = Hand(places, self._schedule)
         self._handover = HandOver(app, pool, link, self, places.blocks)
         self._slots: dict[str, Slot] = {}
@@ -151,11 +161,7 @@ class Gate:
                 continue
             self._holding[slot.id] -= 1
             if slot.state is State.RUNNING:
-                logger.warning(
-                    "concurrency: the slot of %s in %r was lost; the task goes on, beside the limit",
-                    slot.request,
-                    slot.id,
-                )
+                self._on_lost(slot)
             else:
                 slot.state = State.GONE
 
@@ -356,6 +362,11 @@ class Gate:
     def found_end(self, id: str) -> None:
         """The queue of an id is empty."""
         self._claimable[id] = 0
+
+    @property
+    def slots(self) -> dict[str, int]:
+        """Slots held here, by id."""
+        return {id: count for id, count in self._holding.items() if count}
 
     def holding(self, id: str) -> int:
         """Return how many slots of an id are held here."""

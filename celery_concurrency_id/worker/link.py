@@ -68,6 +68,8 @@ class Link:
         self._held: dict[str, tuple[str, str]] = {}
         #: How often the lease has begun; what was granted before the last time counts only once the owner knows of it.
         self.joins = 0
+        #: What went wrong and was mended, since the worker started.
+        self.counts = {"leases_lost": 0, "outages": 0, "recoveries": 0, "resyncs": 0, "workers_expired": 0}
         self._joined = False
         self._served = False
         self._away_since: float | None = None
@@ -207,6 +209,7 @@ class Link:
             self.joins += 1
         self._answered = sent
         blind = joined.began or self._away_since is not None
+        self.counts["recoveries"] += joined.began
         if joined.began and held:
             logger.warning("concurrency: the semaphore lost its state; live workers tell it what they hold")
         if self._away_since is not None:
@@ -240,6 +243,8 @@ class Link:
         if beat.status != "ok":
             return self._excluded(beat.status)
         self._answered = sent
+        self.counts["workers_expired"] += len(beat.expired)
+        self.counts["resyncs"] += beat.resync
         for _, host, slots in beat.expired:
             logger.warning("concurrency: worker %s is gone; %d slots it held are free", host, slots)
         for id, tasks in beat.mended:
@@ -256,6 +261,7 @@ class Link:
         self._joined = False
         self._answered = float("-inf")
         if status == "lost":
+            self.counts["leases_lost"] += 1
             logger.warning("concurrency: this worker's lease lapsed; its slots may have gone to others")
 
     def _lost_touch(self, exc: Exception, want: int) -> None:
@@ -263,6 +269,7 @@ class Link:
         self._semaphore.close()
         if self._away_since is None:
             self._away_since = self._clock()
+            self.counts["outages"] += 1
             logger.error(
                 "concurrency: the semaphore cannot be reached (%s): no new task with a concurrency limit starts until "
                 "it is back; running ones and all others go on",

@@ -10,6 +10,7 @@ What is checked after each step:
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict, deque
 from typing import Any, Callable
 
@@ -40,7 +41,7 @@ class World:
         self.late: list[tuple[str, str, int]] = []
         self.peers: list[Peer] = []
         self._tasks = 0
-        self._held_before: dict[str, int] = defaultdict(int)
+        self._exceeded: set[str] = set()
         self._doubtful: set[str] = set()
 
     def close(self) -> None:
@@ -159,7 +160,7 @@ class World:
                 del peer.held[token]
             peer.joined, peer.idle, peer.owes, peer.seeking = True, False, True, True
             peer.must_serve = peer.must_serve or serve or not peer.served
-        self._check(called=True, may_grow=self.model.recovery_ms > 0)
+        self._check(called=True, may_exceed=self.model.recovery_ms > 0)
         if joined is not None and and_serve:
             self.serve(peer)
 
@@ -169,7 +170,7 @@ class World:
             peer.semaphore.serve(peer.fleet, peer.limits)
             self.model.serve(peer.fleet, peer.limits)
             peer.served, peer.must_serve = True, False
-            self._check(called=True)
+            self._check(called=True, may_exceed=True)  # a limit may have been lowered
 
     def turn(self, peer: Peer, want: int = 0, may_idle: bool = True, trouble: str = "") -> None:
         if not self._has_joined(peer):
@@ -328,7 +329,7 @@ class World:
 
     # Checks
 
-    def _check(self, called: bool = False, may_grow: bool = False) -> None:
+    def _check(self, called: bool = False, may_exceed: bool = False) -> None:
         observed, wanted = self.server.state(), expected(self.model)
         differ = {
             key: (observed.get(key), wanted.get(key))
@@ -342,23 +343,24 @@ class World:
                 assert mail == self.model.mail[peer.name], f"mail of {peer.name}"
                 peer.mail += mail
         self.model.mail.clear()
-        self._check_limits(may_grow)
+        self._check_limits(may_exceed)
         if called and not self.model.recovery_ms:
             self._check_nobody_sleeps()
 
-    def _check_limits(self, may_grow: bool) -> None:
+    def _check_limits(self, may_exceed: bool) -> None:
         """I1, by what the workers know and do, not by what the semaphore believes."""
         held: dict[str, int] = defaultdict(int)
         for peer in self.alive():
             if self.server.now - peer.answered < SHORT_TIER * 1e6:
                 for work in peer.held.values():
                     held[work.id] += work.token not in self._doubtful
-        for id, count in held.items():
-            limit = self.model.ids[id].limit
-            assert may_grow or not limit or count <= max(limit, self._held_before[id]), (
-                f"{count} slots of {id!r} are held at a limit of {limit}"
-            )
-        self._held_before = held
+        for id, state in self.model.ids.items():
+            limit = state.limit or math.inf
+            if may_exceed and len(state.slots) > limit:
+                self._exceeded.add(id)
+            elif len(state.slots) <= limit:
+                self._exceeded.discard(id)
+            assert id in self._exceeded or held[id] <= limit, f"{held[id]} slots of {id!r} are held; limit {limit}"
 
     def _check_nobody_sleeps(self) -> None:
         for fleet in self.model.fleets:

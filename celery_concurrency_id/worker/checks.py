@@ -1,0 +1,61 @@
+"""One look at the configuration when the worker starts: what will go wrong later, and what to change."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from redis.exceptions import RedisError
+
+from ..policy import Policy
+from ..semaphore.connect import connect, redacted
+
+__all__ = ("check_broker", "check_redis", "warn")
+
+logger = logging.getLogger(__name__)
+
+_OLDEST = (6, 2)
+
+
+def warn(policy: Policy, app: Any, visibility_timeout: float | None) -> None:
+    """Log an error for each thing that is wrong."""
+    for problem in [*check_redis(policy), *check_broker(policy, app, visibility_timeout)]:
+        logger.error("concurrency: %s", problem)
+
+
+def check_redis(policy: Policy) -> list[str]:
+    """Return what is wrong with the semaphore's Redis; nothing if it cannot be reached, which the link tells."""
+    settings = policy.settings
+    try:
+        client = connect(settings.url, dict(settings.options))
+        info: Any = {**client.info("server"), **client.info("memory")}
+    except (RedisError, OSError):
+        return []
+    problems = []
+    where = redacted(settings.url)
+    version = str(info.get("redis_version", ""))
+    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < _OLDEST:
+        problems.append(f"Redis {version} at {where} is too old: use 6.2 or newer, or Valkey")
+    policy_name = str(info.get("maxmemory_policy", ""))
+    if policy_name.startswith("allkeys"):
+        problems.append(
+            f"Redis at {where} may evict the slots when its memory is full (maxmemory-policy {policy_name}): set "
+            "maxmemory-policy to noeviction or one of volatile-*"
+        )
+    return problems
+
+
+def check_broker(policy: Policy, app: Any, visibility_timeout: float | None) -> list[str]:
+    """Return what is wrong with time limits under the broker's visibility timeout."""
+    if visibility_timeout is None:
+        return []
+    problems = []
+    for name in sorted(policy.ids):
+        task = app.tasks[name]
+        limit = task.time_limit or task.soft_time_limit or app.conf.task_time_limit or app.conf.task_soft_time_limit
+        if limit and limit > visibility_timeout and task.acks_late:
+            problems.append(
+                f"task {name!r} may run for {limit:g} s, but the broker delivers an unacknowledged message again after "
+                f"{visibility_timeout:g} s: raise broker_transport_options['visibility_timeout'] above the time limit"
+            )
+    return problems

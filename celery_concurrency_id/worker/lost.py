@@ -1,0 +1,64 @@
+"""What happens to a task whose slot was lost while it runs: say so, and go on or start over."""
+
+from __future__ import annotations
+
+import logging
+import signal
+from typing import Any
+
+from celery.worker import state
+
+from ..signals import slot_lost
+from .compat import can_kill
+from .move import Mover
+from .slot import Slot
+
+__all__ = ("LostSlots",)
+
+logger = logging.getLogger(__name__)
+
+
+class LostSlots:
+    """Tells of lost slots, and ends their tasks where the user wants that.
+
+    Args:
+        consumer: Celery's consumer.
+        terminate: Whether tasks are killed and started over (``concurrency_on_lease_lost = "terminate"``).
+    """
+
+    def __init__(self, consumer: Any, terminate: bool) -> None:
+        self._consumer = consumer
+        self._terminate = terminate and can_kill(consumer.pool)
+        self._mover = Mover(consumer.app)
+        #: How many slots of running tasks were lost.
+        self.count = 0
+
+    def __call__(self, slot: Slot) -> None:
+        """The slot of a running task was lost."""
+        request = slot.request
+        self.count += 1
+        logger.error(
+            "concurrency: the slot of %s in %r was lost with this worker's lease; the task %s",
+            request,
+            slot.id,
+            "is killed and starts over" if self._terminate else "goes on, beside the limit",
+        )
+        told = {"concurrency_id": slot.id, "token": int(slot.token)}
+        if self._consumer.event_dispatcher:
+            self._consumer.event_dispatcher.send("concurrency-slot-lost", uuid=request.id, name=request.name, **told)
+        slot_lost.send(sender=request.task, request=request, **told)
+        if self._terminate and request.worker_pid:
+            self._start_over(request)
+
+    def _start_over(self, request: Any) -> None:
+        """Put a copy into the queue, then kill the run."""
+        try:
+            self._mover.move(request.message, request.type)
+        except Exception:
+            logger.exception("concurrency: %s could not be put back into its queue; it goes on", request)
+            return
+        request.acknowledge()
+        # Celery then takes the death for what it is: neither a failure nor a revoke.
+        request._already_cancelled = True
+        state.task_ready(request)
+        self._consumer.pool.terminate_job(request.worker_pid, signal.SIGKILL)
