@@ -167,21 +167,22 @@ class Gate:
 
     # What happens to tasks
 
-    def task_ended(self, slot: Slot, unless_alive: bool = False) -> None:
-        """A task has ended; may be called from the pool's threads.
+    def task_ended(self, slot: Slot, request: Any, unless_alive: bool = False) -> None:
+        """A task has ended; may be called from the pool's threads, and more than once.
 
         Args:
+            request: Whose task: by now the slot may have another.
             unless_alive: Its process may still live; if so, its death ends the slot.
         """
         if self._closing or self._loop.inside():
             # Once the worker closes, its loop no longer runs; what is left to do then is safe from any thread.
-            self._ended(slot, unless_alive)
+            self._ended(slot, request, unless_alive)
         else:
-            self._loop.call_soon(self._ended, slot, unless_alive)
+            self._loop.call_soon(self._ended, slot, request, unless_alive)
 
-    def accepted(self, slot: Slot, pid: int) -> None:
+    def accepted(self, slot: Slot, request: Any, pid: int) -> None:
         """A pool process has begun a task."""
-        if self._children is not None:
+        if self._children is not None and slot.request is request:
             slot.pid = pid
             self._children.watch(pid)
 
@@ -189,10 +190,10 @@ class Gate:
         """A pool process is dead, and what it ran has ended."""
         for slot in list(self._slots.values()):
             if slot.pid == pid and slot.state is State.RUNNING:
-                self._ended(slot, False)
+                self._ended(slot, slot.request, False)
 
-    def _ended(self, slot: Slot, unless_alive: bool) -> None:
-        if slot.state is not State.RUNNING:
+    def _ended(self, slot: Slot, request: Any, unless_alive: bool) -> None:
+        if slot.state is not State.RUNNING or slot.request is not request:
             return
         if unless_alive and self._children is not None and self._children.watches(slot.pid):
             return

@@ -70,7 +70,7 @@ class GatedRequest(_Request):  # type: ignore[misc]  # see _Request
 
     def on_accepted(self, pid: int, time_accepted: float) -> None:
         if self.concurrency_slot is not None:
-            self.concurrency_gate.accepted(self.concurrency_slot, pid)
+            self.concurrency_gate.accepted(self.concurrency_slot, self, pid)
         super().on_accepted(pid, time_accepted)
 
     def on_failure(self, exc_info: Any, *args: Any, **kwargs: Any) -> Any:
@@ -91,4 +91,4 @@ class GatedRequest(_Request):  # type: ignore[misc]  # see _Request
     def _end_slot(self, unless_alive: bool = False) -> None:
         slot = self.concurrency_slot
         if slot is not None:
-            self.concurrency_gate.task_ended(slot, unless_alive)
+            self.concurrency_gate.task_ended(slot, self, unless_alive)
