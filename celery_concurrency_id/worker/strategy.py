@@ -7,6 +7,7 @@ from typing import Any
 
 from celery.worker.strategy import default
 
+from .compat import restore_at_front
 from .move import Mover
 
 __all__ = ("gated",)
@@ -22,7 +23,9 @@ def gated(task: Any, app: Any, consumer: Any) -> Any:
     def on_message(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **kwargs: Any) -> Any:
         if getattr(message, "concurrency_slot", None) is not None:
             return run(message, body, ack, reject, callbacks, **kwargs)
-        cancel_consumer(message)
+        if came_from_own_queue(message):
+            restore_at_front(message)
+            return None
         try:
             mover.move(message, task.name)
         except Exception:
@@ -32,12 +35,15 @@ def gated(task: Any, app: Any, consumer: Any) -> Any:
             ack(logger, consumer.connection_errors)
         return None
 
-    def cancel_consumer(message: Any) -> None:
-        """Moving from a queue to itself would never end: nobody may consume a dedicated queue."""
+    def came_from_own_queue(message: Any) -> bool:
+        """Say whether somebody had this worker consume a dedicated queue, and end that."""
         id = mover.id_of(task.name)
-        came_from = (message.delivery_info or {}).get("routing_key")
-        if came_from == id and consumer.task_consumer is not None and consumer.task_consumer.consuming_from(id):
+        if (message.delivery_info or {}).get("routing_key") != id:
+            return False
+        tasks = consumer.task_consumer
+        if tasks is not None and tasks.consuming_from(id):
             logger.warning("concurrency: queue %r is served by slots: the consumer added to it is cancelled", id)
-            consumer.task_consumer.cancel_by_queue(id)
+            tasks.cancel_by_queue(id)
+        return True
 
     return on_message

@@ -76,6 +76,8 @@ def test_a_worker_with_room_for_one_runs_gated_and_ordinary_tasks_in_turn(
     make_setup: Callable[..., Setup], pool: str
 ) -> None:
     setup = make_setup(concurrency=1, pool=pool)
+    setup.wait_ended([setup.send("two"), setup.send("ordinary")])
+    setup.begin()
     gated = setup.send_many("two", 20, seconds=0.01)
     ordinary = setup.send_many("ordinary", 20, seconds=0.01)
 
