@@ -15,6 +15,7 @@ __all__ = (
     "cancel_timer",
     "clock",
     "green_semaphore",
+    "has_waiters",
     "is_amqp",
     "is_prefork",
     "is_redis",
@@ -161,6 +162,12 @@ def green_semaphore(pool: Any) -> Any:
     """Return the semaphore with which a pool of greenlets counts its room: gevent's or eventlet's."""
     inner = pool._pool
     return inner._semaphore if hasattr(inner, "_semaphore") else inner.sem
+
+
+def has_waiters(semaphore: Any) -> bool:
+    """Say whether greenlets wait at a semaphore of gevent's or eventlet's."""
+    linkcount = getattr(semaphore, "linkcount", None)
+    return bool(linkcount() if linkcount is not None else semaphore._waiters)
 
 
 def clock() -> Callable[[], float]:

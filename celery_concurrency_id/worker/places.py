@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from typing import Any, Callable
 
@@ -187,15 +188,19 @@ class GreenPlaces(Places):
         self._room = compat.green_semaphore(self._pool)
 
     def soon(self) -> bool:
-        return bool(self._room.counter > 0)
+        return self._room.counter > 0 and not compat.has_waiters(self._room)
 
     def request(self, on_place: Callable[[], Any]) -> None:
-        if self._room.acquire(blocking=False):
+        if self.soon():
+            self._room.acquire()
             self._loop.next_tick(on_place)
         else:
             threading.Thread(target=self._wait, args=(on_place,), daemon=True).start()
 
     def _wait(self, on_place: Callable[[], Any]) -> None:
+        # Greenlets that waited before us may be about to be told that there is room, and acquire() would not wait for
+        # them: let them run first.
+        time.sleep(0)
         self._room.acquire()
         self._loop.call_soon(on_place)
 

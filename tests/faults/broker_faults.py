@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import random
 import urllib.error
+from typing import Any, Callable
 
-from kombu.exceptions import ChannelError
+from amqp.exceptions import NotFound
 
 from faults.app import ID
 from faults.campaign import Fault
@@ -43,38 +44,49 @@ def reset_connections(scene: Scene, rng: random.Random, load: Load) -> Injury:
 
 def purge(scene: Scene, rng: random.Random, load: Load) -> Injury:
     """Somebody empties the queue; its tasks are gone, and no slot waits for them."""
-    return _throw_away(scene, load, lambda channel: channel.queue_purge(ID))
+    injury = _throw_away(scene, load, lambda channel: channel.queue_purge(ID))
+    load.pause(False)
+    return injury
 
 
 def delete(scene: Scene, rng: random.Random, load: Load) -> Injury:
     """Somebody deletes the queue under the workers; its tasks are gone, and the queue comes back."""
-    return _throw_away(scene, load, lambda channel: channel.queue_delete(ID))
+    injury = _throw_away(scene, load, lambda channel: channel.queue_delete(ID))
+    if scene.config.broker == "rabbitmq":
+        # RabbitMQ drops what is published to a queue that is not there; the workers make it again.
+        wait(lambda: _exists(scene), 20, "the queue is back")
+    load.pause(False)
+    return Injury(injury.at, now())
 
 
-def _throw_away(scene: Scene, load: Load, how: object) -> Injury:
+def _throw_away(scene: Scene, load: Load, how: Callable[[Any], Any]) -> Injury:
+    """Do something to the queue that ends what waits in it; the publisher stands still after that."""
     load.pause(True)
-    try:
-        at = now()
-        with scene.app.connection_for_write() as connection, connection.channel() as channel:
-            try:
-                how(channel)  # type: ignore[operator]
-            except ChannelError:
-                pass
-        wait(lambda: len(scene.sweep.running()) == 0, 15, "what had started ends")
-        load.write_off()
-    finally:
-        load.pause(False)
+    at = now()
+    with scene.app.connection_for_write() as connection, connection.channel() as channel:
+        how(channel)
+    wait(lambda: not scene.sweep.running(), 15, "what had started ends")
+    load.write_off()
     return Injury(at, now())
 
 
+def _exists(scene: Scene) -> bool:
+    with scene.app.connection_for_write() as connection, connection.channel() as channel:
+        try:
+            channel.queue_declare(ID, passive=True)
+        except NotFound:
+            return False
+    return True
+
+
 FAULTS = (
-    Fault("broker restarted", restart, recovers=25.0, repeats="interrupted"),
+    Fault("broker restarted", restart, recovers=25.0, repeats="interrupted", slow=True),
     Fault("broker connections reset", reset_connections, recovers=25.0, repeats="interrupted"),
     Fault("queue purged", purge),
     Fault("queue deleted", delete),
 )
 
 SHARED = (
-    Fault("the only Redis restarted", restart, recovers=25.0, repeats="interrupted"),
+    Fault("the only Redis restarted", restart, recovers=25.0, repeats="interrupted", slow=True),
     Fault("every connection to the only Redis killed", reset_connections, recovers=25.0, repeats="interrupted"),
 )

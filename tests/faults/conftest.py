@@ -112,9 +112,10 @@ def stage(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 def campaign(stage: Stage, circumstances: Config, request: pytest.FixtureRequest) -> Callable[[Fault], None]:
     """Run one fault in the circumstances of the test, and keep its figures for the table."""
     config = request.config
-    times = int(option(config, "times") or (5 if is_long(config) else 2))
 
     def play(fault: Fault) -> None:
+        usual = 5 if is_long(config) else 1 if fault.slow or fault.longest > 2 else 2
+        times = int(option(config, "times") or usual)
         seed = config.stash[SEED]
         figures = Figures(fault.name, str(circumstances), seed, times)
         config.stash[FIGURES].append(figures)

@@ -23,6 +23,7 @@ from harness import truth
 from harness.process import ProcessContainer
 from harness.servers import Servers
 from harness.sweep import Sweep
+from harness.waiting import wait
 
 # The shortest that is allowed, so that a worker can be frozen for longer within a test.
 LEASE = 3.0
@@ -194,6 +195,11 @@ class Scene:
         kill(worker.pid, signal.SIGTERM)
         worker.wait_exit(30)
         self.retire(worker)
+
+    def wait_running(self, count: int) -> None:
+        wait(
+            lambda: len(self.sweep.running()) >= count, 20, lambda: f"{count} tasks run; {self.slots()}\n{self.logs()}"
+        )
 
     # -- what Redis says
 

@@ -73,7 +73,7 @@ class SentinelServers(SemaphoreServer):
         config.write_text(
             f"port {self.sentinel_port}\nbind 127.0.0.1\ndir {directory}\n"
             f"sentinel monitor semaphore 127.0.0.1 {self.process.port} 1\n"
-            "sentinel down-after-milliseconds semaphore 1000\n"
+            "sentinel down-after-milliseconds semaphore 2000\n"
             "sentinel failover-timeout semaphore 3000\n"
         )
         self.sentinel = _Sentinel("sentinel", [str(executable()), str(config), "--sentinel"], directory)
@@ -90,8 +90,8 @@ class SentinelServers(SemaphoreServer):
 
     def switch(self) -> None:
         """Let master and replica change places; the old master goes on, read-only, with its connections."""
-        old = self._master_process()
         wait(self._has_replica, 30, "the sentinel sees a replica in step with its master")
+        old = self._master_process()
         self._ask().execute_command("SENTINEL", "FAILOVER", "semaphore")
         wait(lambda: self._master_process() is not old, 30, "the replica is the master")
         # Left alone, Sentinel tells the old master after ten seconds, in which there are two.
@@ -99,8 +99,8 @@ class SentinelServers(SemaphoreServer):
 
     def lose_master(self) -> None:
         """The master dies, Sentinel finds out, and the old master comes back as a replica."""
-        old = self._master_process()
         wait(self._has_replica, 30, "the sentinel sees a replica in step with its master")
+        old = self._master_process()
         old.kill()
         wait(lambda: self._master_process() is not old, 30, "the replica is the master")
         old.start()

@@ -110,11 +110,13 @@ def stop(scene: Scene, worker: Worker, number: int) -> Injury:
 
 def soft_shutdown(scene: Scene, rng: random.Random, load: Load) -> Injury:
     """A cold shutdown that gives running tasks a second to end (Celery 5.5 and newer; cold before that)."""
-    (worker,) = scene.start_workers(1, worker_soft_shutdown_timeout=1.0)
-    others = [each for each in scene.alive if each is not worker]
-    scene.retire_warmly(rng.choice(others))
-    wait(lambda: any(run.tag["host"] == worker.host for run in scene.sweep.running()), 20, "the new worker works")
-    return stop(scene, worker, signal.SIGQUIT)
+    # A slot stays with its worker while tasks wait, so the others have to go before these get any.
+    others = scene.alive
+    scene.start_workers(2, worker_soft_shutdown_timeout=1.0)
+    for worker in others:
+        scene.retire_warmly(worker)
+    scene.wait_running(1)
+    return stop(scene, busy_worker(scene, rng), signal.SIGQUIT)
 
 
 def rolling_restart(scene: Scene, rng: random.Random, load: Load) -> Injury:
@@ -184,13 +186,14 @@ FAULTS = (
         "frozen, longer than the lease",
         freeze(lambda rng: rng.uniform(LEASE + 0.5, LEASE + 2)),
         repeats="harmed",
+        slow=True,
     ),
-    Fault("main process frozen, longer than the lease", freeze_main, repeats="harmed", needs_processes=True),
+    Fault("main process frozen, longer than the lease", freeze_main, repeats="harmed", needs_processes=True, slow=True),
     Fault("warm shutdown", shutdown(signal.SIGTERM)),
     Fault("cold shutdown", shutdown(signal.SIGQUIT), repeats="harmed"),
-    Fault("soft shutdown", soft_shutdown, repeats="harmed"),
+    Fault("soft shutdown", soft_shutdown, repeats="harmed", slow=True),
     Fault("machine overloaded", busy_machine),
-    Fault("rolling restart", rolling_restart),
-    Fault("autoscale", autoscale, needs_processes=True),
+    Fault("rolling restart", rolling_restart, slow=True),
+    Fault("autoscale", autoscale, needs_processes=True, slow=True),
     Fault("a producer without the extension", nothing, apps=two_producers),
 )
