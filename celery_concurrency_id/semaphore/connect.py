@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -19,6 +19,7 @@ __all__ = ("connect", "is_redis_url", "redacted")
 CONNECT_TIMEOUT = 1.0
 COMMAND_TIMEOUT = 2.0
 
+_QUERY = ("db", "virtual_host", "username", "password")
 _SCHEMES = ("redis", "rediss", "unix", "redis+socket", "sentinel")
 
 
@@ -71,6 +72,7 @@ def connect(url: str, options: dict[str, Any] | None = None, **more: Any) -> red
         return _from_sentinels(url, options, keywords)
     if scheme not in _SCHEMES:
         raise InvalidSetting("concurrency_url", redacted(url), "a redis://, rediss://, unix:// or sentinel:// URL")
+    url = _plain(url)
     if scheme == "redis+socket":
         url = "unix" + url[len("redis+socket") :].replace("virtual_host=", "db=")
     if scheme != "rediss" and any(key.startswith("ssl_") for key in keywords):
@@ -79,6 +81,14 @@ def connect(url: str, options: dict[str, Any] | None = None, **more: Any) -> red
     for name in ("CERT_REQUIRED", "CERT_OPTIONAL", "CERT_NONE"):
         url = url.replace(f"ssl_cert_reqs={name}", f"ssl_cert_reqs={name[5:].lower()}")
     return redis.Redis.from_url(url, **keywords)
+
+
+def _plain(url: str) -> str:
+    """Return the first of several brokers' URLs, without the options that only kombu knows."""
+    first, _, query = url.split(";")[0].partition("?")
+    tls = first.startswith("rediss:")
+    ours = [(key, value) for key, value in parse_qsl(query) if key in _QUERY or (tls and key.startswith("ssl_"))]
+    return f"{first}?{urlencode(ours)}" if ours else first
 
 
 def _from_sentinels(url: str, options: dict[str, Any], keywords: dict[str, Any]) -> redis.Redis:

@@ -123,6 +123,11 @@ class Peer:
         """A call failed: nothing is certain until the next join."""
         self.joined = False
 
+    def excluded(self) -> None:
+        """The semaphore does not know it any more: its slots may be others' by now."""
+        self.joined = False
+        self.answered = 0
+
     def open_slots(self) -> list[Work]:
         return [work for work in self.held.values() if not work.task]
 

@@ -15,7 +15,7 @@ from semaphore.machine import SemaphoreMachine
 MUTANTS = {
     # who may act
     "acts for another server run": ("if redis.call('HGET', P .. 'meta', 'run') ~= run then return 'epoch' end", ""),
-    "acts without a lease": ("if not seen then return 'lost' end", "if not seen then return 'ok' end"),
+    "takes a lapsed lease for a new server": ("if not seen then return 'lost' end", "if not seen then return 'epoch' end"),
     "acts on a lease that lapsed": ("if now - seen > field(P .. 'worker:' .. worker, 'lease_us') then", "if false then"),
     "renews nothing": ("  redis.call('ZADD', P .. 'workers', int(now), worker)\n  return 'ok'", "  return 'ok'"),
     # slots

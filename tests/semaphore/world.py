@@ -208,7 +208,7 @@ class World:
         reply, (status, verdicts, grants, recovery, idle) = answer
         assert (reply.status, reply.recovery) == (status, recovery / 1000)
         if status != "ok":
-            peer.joined = False
+            peer.excluded()
             self._check()
             return
         assert list(reply.verdicts) == verdicts, f"{reply.verdicts} should be {verdicts}"
@@ -251,7 +251,9 @@ class World:
             assert {(name, slots) for name, _, slots in reply.expired} == expired
             assert list(reply.mended) == mended
             assert not resync or released or peer.held.keys() != self.model.held(peer.name)
-            peer.joined = status == "ok" and not resync
+            peer.joined = not resync
+            if status != "ok":
+                peer.excluded()
             peer.owes, peer.seeking = peer.owes or invited, peer.seeking or invited
         self._check(called=trouble != NEVER_SENT)
         return cursor
