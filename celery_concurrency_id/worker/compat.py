@@ -21,6 +21,7 @@ __all__ = (
     "is_redis",
     "open_pid",
     "pool_job_alive",
+    "prepare_gets",
     "queue_lengths",
     "restore_at_front",
     "reuse_client",
@@ -30,42 +31,63 @@ __all__ = (
 )
 
 #: Seconds for a broker to answer a ``basic.get``; after that the connection counts as lost.
-GET_TIMEOUT = 10.0
+GET_TIMEOUT = 5.0
+
+
+def prepare_gets(channel: Any) -> None:
+    """Let an AMQP channel take replies to gets whenever they come, and its end for the connection's.
+
+    py-amqp revives a channel that the broker closes, under delivery tags that start again at 1: what was fetched
+    before would acknowledge somebody else's message.
+    """
+    replies: deque[Callable[[Any], Any]] = deque()
+
+    def on_message(*reply: Any) -> None:
+        replies.popleft()(channel.message_to_python(channel._on_get_ok(*reply)))
+
+    def on_empty(*reply: Any) -> None:
+        replies.popleft()(None)
+
+    def on_close(code: int, text: str, *about: Any) -> None:
+        channel.send_method(spec.Channel.CloseOk)
+        channel.concurrency_replies = None
+        raise ConnectionError(f"the broker closed the channel of the dedicated queues: {code} {text}")
+
+    channel.concurrency_replies = replies
+    channel._callbacks[spec.Basic.GetOk] = on_message
+    channel._callbacks[spec.Basic.GetEmpty] = on_empty
+    channel._callbacks[spec.Channel.Close] = on_close
 
 
 def begin_get(channel: Any, queue: Any, on_reply: Callable[[Any], Any]) -> None:
     """Ask an AMQP broker for one message of a bound queue; the callback gets it, or None, when the reply is read.
 
-    py-amqp's own ``basic_get`` waits, and for ever where the broker does not answer.
+    The queue is declared in the same breath: a get from one that somebody deleted would close the channel. py-amqp's
+    own ``basic_get`` waits, and for ever where the broker does not answer.
+
+    Raises:
+        ConnectionError: The channel is closed.
     """
-    replies = _replies(channel)
+    replies = channel.concurrency_replies
+    if replies is None:
+        raise ConnectionError("the channel of the dedicated queues is closed")
+    queue.queue_declare(nowait=True)
     channel.send_method(spec.Basic.Get, "Bsb", (0, queue.name, False))
     replies.append(on_reply)
 
 
 def settle_gets(channel: Any) -> None:
-    """Read until every get has its reply."""
-    replies = _replies(channel)
-    while replies:
-        channel.connection.drain_events(timeout=GET_TIMEOUT)
+    """Read until every get has its reply.
 
-
-def _replies(channel: Any) -> deque[Callable[[Any], Any]]:
-    """Return the callbacks of gets under way, in order; replies come in the order of the gets."""
-    replies: deque[Callable[[Any], Any]] | None = getattr(channel, "concurrency_replies", None)
-    if replies is None:
-        replies = channel.concurrency_replies = deque()
-        waiting = replies
-
-        def on_message(*reply: Any) -> None:
-            waiting.popleft()(channel.message_to_python(channel._on_get_ok(*reply)))
-
-        def on_empty(*reply: Any) -> None:
-            waiting.popleft()(None)
-
-        channel._callbacks[spec.Basic.GetOk] = on_message
-        channel._callbacks[spec.Basic.GetEmpty] = on_empty
-    return replies
+    Raises:
+        ConnectionError: The channel is closed, or the broker does not answer in time.
+    """
+    deadline = time.monotonic() + GET_TIMEOUT
+    while channel.concurrency_replies:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise ConnectionError(f"the broker has not answered a get for {GET_TIMEOUT:g} s")
+        channel.connection.drain_events(timeout=left)
 
 
 def reuse_client(channel: Any) -> Any:

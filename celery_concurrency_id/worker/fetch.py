@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic
 from typing import Any, Callable
 
 from .compat import (
     begin_get,
     is_amqp,
+    prepare_gets,
     queue_lengths,
     restore_at_front,
     reuse_client,
@@ -19,9 +19,6 @@ from .compat import (
 from .loop import BrokerLost
 
 __all__ = ("Fetcher",)
-
-#: Seconds after which a queue that is fetched from is declared again.
-_DECLARE_AFTER = 1.0
 
 
 class Fetcher:
@@ -43,10 +40,11 @@ class Fetcher:
         self.errors = connection.connection_errors + connection.channel_errors
         self._channel_errors = connection.channel_errors
         self._queues: dict[str, Any] = {}
-        self._declared_at: dict[str, float] = {}
         self._channel = reuse_client(connection.channel())
         #: Whether a message can be announced a moment before it can be fetched.
         self.lagging = is_amqp(self._channel)
+        if self.lagging:
+            prepare_gets(self._channel)
         #: How many queues' lengths are looked up at a time: one round trip each on AMQP, one for all on Redis.
         self.batch = 8 if self.lagging else 50
         #: Seconds after which the broker delivers an unacknowledged message again; None if it does not.
@@ -103,16 +101,10 @@ class Fetcher:
             raise BrokerLost from exc
 
     def _declared(self, id: str) -> Any:
-        """Return the queue of an id, declared lately: a get from one that somebody deleted costs the connection."""
         queue = self._queues.get(id)
         if queue is None:
             queue = self._queues[id] = self._queue_of(id)(self._channel)
             queue.declare()
-            self._declared_at[id] = monotonic()
-        elif self.lagging and monotonic() - self._declared_at[id] > _DECLARE_AFTER:
-            # No round trip: the broker does this before the get that follows.
-            queue.queue_declare(nowait=True)
-            self._declared_at[id] = monotonic()
         return queue
 
     def lengths(self, ids: list[str]) -> dict[str, int]:

@@ -31,6 +31,8 @@ def test_work_goes_on_after_the_broker_restarts(
     gate = setup.gate()
     results = setup.send_many("two", 8, gate=gate)
     setup.wait_running(2, "two")
+    # Each worker's loop has gone round since: the acknowledgements of the two are with the broker.
+    assert len(setup.app.control.ping(timeout=5, limit=2)) == 2
 
     node.container.restart()
     for worker in setup.workers:

@@ -123,7 +123,7 @@ def _long_one_runs(scene: Scene, seconds: float) -> None:
         time.sleep(0.01)
 
 
-def _excused_losses(load: Load, scene: Scene, injuries: list[Injury]) -> set[str]:
+def _excused_losses(scene: Scene, injuries: list[Injury]) -> set[str]:
     """Early ack: what ran in a process when it was killed."""
     if scene.config.late:
         return set()
@@ -133,7 +133,7 @@ def _excused_losses(load: Load, scene: Scene, injuries: list[Injury]) -> set[str
 def _drain(scene: Scene, load: Load, injuries: list[Injury]) -> None:
     """Wait until everything is done that may be; what is not then is lost."""
     deadline = time.monotonic() + PATIENCE * (15 + scene.redelivery)
-    while load.unfinished() - _excused_losses(load, scene, injuries) and time.monotonic() < deadline:
+    while load.unfinished() - _excused_losses(scene, injuries) and time.monotonic() < deadline:
         scene.revive()
         time.sleep(0.02)
 
@@ -143,7 +143,7 @@ def _observe(scene: Scene, load: Load, injuries: list[Injury], figures: Figures)
     figures.tasks, figures.times = len(load.published), len(injuries)
     figures.peak = judge.peak(judge.counted(runs, injuries, scene.observer))
     figures.unleased = len(judge.unleased(runs, injuries, scene.observer))
-    excused = _excused_losses(load, scene, injuries)
+    excused = _excused_losses(scene, injuries)
     unfinished = load.unfinished()
     figures.lost, figures.lost_excused = len(unfinished - excused), len(unfinished & excused)
     figures.ended_by_themselves = len(scene.ended_by_themselves)
@@ -192,7 +192,7 @@ def _judge(
     figures.twice, figures.twice_excused = len(unexplained), len(explained)
     assert figures.peak <= figures.limit, "the limit was exceeded"
     assert not figures.unleased, "a worker without a lease began a task"
-    lost = load.unfinished() - _excused_losses(load, scene, injuries)
+    lost = load.unfinished() - _excused_losses(scene, injuries)
     assert not lost, f"tasks lost: {sorted(lost)}"
     assert not unexplained, f"tasks that ran twice without reason: {sorted(unexplained)}"
     assert not left, f"left over in Redis: {left}"

@@ -118,14 +118,15 @@ class Model:
             self.recover_until = max(self.now, self.recover_floor)
             if not self.recovery_ms:
                 self._tell_all("invite")
-        new_fleet = fleet not in self.fleets
+        if fleet not in self.fleets:
+            self.serves[fleet].clear()
         self.leases[worker] = Lease(fleet, lasts, self.now)
         self.idle[fleet].pop(worker, None)
         lost = self._compare_slots(worker, list(held))
         self._refresh()
         if not self.recovery_ms:
             self._wake()
-        return new_fleet or not self.serves[fleet], self.recovery_ms, lost, began
+        return not self.serves[fleet], self.recovery_ms, lost, began
 
     def _begin_recovery(self, run: str, uptime_us: int) -> None:
         if self.run is None:

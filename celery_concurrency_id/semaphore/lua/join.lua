@@ -46,7 +46,10 @@ if recovery_ms() > 0 and redis.call('SCARD', awaited) == 0 then
 end
 local recovery = recovery_ms()
 
-local new = redis.call('SADD', P .. 'fleets', fleet) == 1
+if redis.call('SADD', P .. 'fleets', fleet) == 1 then
+  -- Its first member: what was said of it before is nobody's.
+  redis.call('DEL', P .. 'serves:' .. fleet, P .. 'ready:' .. fleet)
+end
 redis.call('SADD', P .. 'members:' .. fleet, worker)
 redis.call('HSET', P .. 'worker:' .. worker, 'host', host, 'fleet', fleet, 'lease_us', int(lease_us))
 redis.call('ZADD', P .. 'workers', int(now), worker)
@@ -85,5 +88,4 @@ end
 for id in pairs(touched) do refresh(id) end
 if recovery == 0 then wake() end
 
-local serve = (new or redis.call('EXISTS', P .. 'serves:' .. fleet) == 0) and 1 or 0
-return {serve, recovery, lost, began}
+return {1 - redis.call('EXISTS', P .. 'serves:' .. fleet), recovery, lost, began}
