@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import threading
+import weakref
 from fnmatch import fnmatchcase
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -43,7 +44,7 @@ class Policy:
     """
 
     def __init__(self, app: Any) -> None:
-        self._app = app
+        self._app = weakref.proxy(app)  # the app keeps its policy, not the other way round
         self._explicit: dict[str, dict[str, int | None]] = {}
         self._settings: Settings | None = None
         self._warned: set[str] = set()

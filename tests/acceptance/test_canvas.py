@@ -18,7 +18,7 @@ def test_a_group_of_gated_tasks_keeps_to_the_limit_and_returns_its_results(celer
     result = group(two.s(tag=tag, seconds=0.02) for tag in range(8)).apply_async()
 
     assert result.get(timeout=30) == list(range(8))
-    assert celery_setup.sweep.peak("two") == 2
+    assert celery_setup.sweep.peak("two") <= 2
 
 
 @on_both_brokers
@@ -50,7 +50,7 @@ def test_a_chord_with_gated_header_and_body_calls_its_body_once_with_all_results
     results = [chord(header)(tasks["body"].s(tag=number)) for number in range(2)]
 
     assert [result.get(timeout=30) for result in results] == [list(range(6))] * 2
-    assert celery_setup.sweep.peak("two") == 2
+    assert celery_setup.sweep.peak("two") <= 2
     assert len(celery_setup.sweep.runs("body")) == 2
 
 

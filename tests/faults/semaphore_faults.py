@@ -158,10 +158,10 @@ EMPTIED = 5.0  # the goal is 3 s; on a loaded machine some more
 OWN = (
     Fault("Redis restarted, data kept", restart(forget=False), recovers=EMPTIED, longest=OUTLASTS),
     Fault("Redis restarted empty", restart(forget=True), recovers=EMPTIED, longest=OUTLASTS),
-    Fault("FLUSHALL", command("FLUSHALL"), recovers=EMPTIED, longest=OUTLASTS),
+    Fault("Redis paused", pause, recovers=EMPTIED, longest=OUTLASTS),
     Fault("SCRIPT FLUSH", command("SCRIPT", "FLUSH"), recovers=EMPTIED, longest=OUTLASTS),
     Fault("every Redis connection killed", kill_clients, recovers=EMPTIED, longest=OUTLASTS),
-    Fault("Redis paused", pause, recovers=EMPTIED, longest=OUTLASTS),
+    Fault("FLUSHALL", command("FLUSHALL"), recovers=EMPTIED, longest=OUTLASTS),
     Fault("Redis hangs, shorter than the lease", freeze(short), recovers=EMPTIED, longest=OUTLASTS),
     Fault("Redis hangs, longer than the lease", freeze(long), longest=OUTLASTS),
     Fault("Redis busy with a script", busy, recovers=EMPTIED, longest=OUTLASTS),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from functools import partial
 from typing import Any
 
 from celery import Celery, Task
@@ -57,6 +58,9 @@ def collect(self: Task, received: Any, tag: Any = None) -> Any:
 def define(app: Celery, base: type[Task] | None) -> None:
     """Define the tasks; without a base they are ordinary tasks of the same names."""
 
+    # Not shared: Celery would give the tasks of each app to all others in the process, ungated ones for gated ones.
+    add = partial(app.task, bind=True, shared=False)
+
     def gated(function: Any, name: str, id: Any = UNSET, limit: Any = UNSET, **options: Any) -> None:
         if base is not None:
             options["base"] = base
@@ -65,7 +69,7 @@ def define(app: Celery, base: type[Task] | None) -> None:
             if limit is not UNSET:
                 options["concurrency_limit"] = limit
         # What the truth calls the id: set here, not read from the code under test.
-        app.task(function, name=name, bind=True, log_id=name if id is UNSET else id, **options)
+        add(function, name=name, log_id=name if id is UNSET else id, **options)
 
     gated(work, "one", "one", 1)
     gated(work, "other", "other", 1)
@@ -91,5 +95,5 @@ def define(app: Celery, base: type[Task] | None) -> None:
     gated(autoretrying, "autoretrying", "autoretrying", 1, autoretry_for=(ValueError,), default_retry_delay=0)
     gated(collect, "body", "body", 1)
 
-    app.task(work, name="ordinary", bind=True, log_id=None)
-    app.task(collect, name="gather", bind=True, log_id=None)
+    add(work, name="ordinary", log_id=None)
+    add(collect, name="gather", log_id=None)

@@ -48,7 +48,7 @@ class SemaphoreMachine(RuleBasedStateMachine):
 
     # What happens all the time
 
-    @rule(id=ids, announced=st.sampled_from(["now", "now", "now", "late", "never"]), count=st.integers(1, 3))
+    @rule(id=ids, announced=st.sampled_from(["now", "now", "now", "early", "late", "never"]), count=st.integers(1, 3))
     def publish(self, id: str, announced: str, count: int) -> None:
         for _ in range(count):
             self.world.publish(id, announced)
@@ -58,6 +58,18 @@ class SemaphoreMachine(RuleBasedStateMachine):
     def a_late_announcement_comes(self, pick: int) -> None:
         late = self.world.late
         self.world.announce(*late.pop(pick % len(late)))
+
+    @precondition(lambda self: self.world.unseen)
+    @rule()
+    def messages_are_seen(self) -> None:
+        self.world.show()
+
+    @rule(id=ids)
+    def more_work_than_slots(self, id: str) -> None:
+        for _ in range(3):
+            self.world.publish(id)
+        for peer in self.world.alive():
+            self.world.turn(peer, want=3)
 
     @precondition(lambda self: self.world.alive())
     @rule(pick=picks, want=st.integers(0, 3), may_idle=st.booleans(), trouble=troubles)

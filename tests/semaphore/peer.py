@@ -97,7 +97,6 @@ class Peer:
         held: Slots it holds, by token; ``reports`` about them were not sent yet.
         ahead: Tasks fetched ahead, by id.
         joined: Whether it believes that its lease stands.
-        idle: Whether it believes that it is registered as idle.
         owes: Whether it was invited and has not called since; its call lets the next one be invited.
         seeking: Whether there may be work for it, for which it has not asked yet.
         seeks_at: When a recovery that it was told of is over, and it asks again; 0 for never.
@@ -115,9 +114,14 @@ class Peer:
         self.mail: deque[str] = deque()
         self.ahead: dict[str, deque[tuple[str, int]]] = defaultdict(deque)
         self.alive = True
-        self.joined = self.served = self.must_serve = self.idle = False
+        self.joined = self.served = self.must_serve = False
         self.owes = self.seeking = False
         self.seeks_at = self.answered = 0
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it counts on an invitation: nothing is under way that would bring it more work."""
+        return self.joined and not (self.owes or self.seeking or self.seeks_at)
 
     def lose_touch(self) -> None:
         """A call failed: nothing is certain until the next join."""

@@ -82,7 +82,7 @@ MUTANTS = {
     "a new server waits for nobody": ("(uptime_us < 2000000 and 1000000 or 0)", "0"),
     "nobody told to join again": ("redis.call('PUBLISH', P .. 'all', 'rejoin')", ""),
     "nobody told that it goes on": ("if recovery_ms() == 0 then redis.call('PUBLISH', P .. 'all', 'invite') end", ""),
-    "a fleet is not registered again": ("(new or redis.call('EXISTS', P .. 'serves:' .. fleet) == 0) and 1 or 0", "1 - redis.call('EXISTS', P .. 'serves:' .. fleet)"),
+    "a fleet inherits what the dead were told": ("  redis.call('DEL', P .. 'serves:' .. fleet, P .. 'ready:' .. fleet)\nend", "end"),
     "a limit is never lowered": ("redis.call('HSET', P .. 'id:' .. ARGV[i], 'limit', ARGV[i + 1])", "redis.call('HSETNX', P .. 'id:' .. ARGV[i], 'limit', ARGV[i + 1])"),
 }
 

@@ -39,6 +39,7 @@ class World:
         self.producer = TroubledClient(self.server)
         self.queues: dict[str, deque[tuple[str, int]]] = {id: deque() for id in IDS}
         self.late: list[tuple[str, str, int]] = []
+        self.unseen: list[tuple[str, str, int]] = []
         self.peers: list[Peer] = []
         self._tasks = 0
         self._exceeded: set[str] = set()
@@ -96,14 +97,24 @@ class World:
     # Producers
 
     def publish(self, id: str, announced: str = "now", task: str = "", retries: int = 0) -> None:
+        """Publish a task; ``announced`` at once, late, never, or early: before the broker shows the message."""
         if not task:
             self._tasks += 1
             task = f"t{self._tasks}"
-        self.queues[id].append((task, retries))
-        if announced == "now":
+        if announced == "early":
+            self.unseen.append((id, task, retries))
+        else:
+            self.queues[id].append((task, retries))
+        if announced in ("now", "early"):
             self.announce(id, task, retries)
         elif announced == "late":
             self.late.append((id, task, retries))
+
+    def show(self) -> None:
+        """The broker shows the messages that it has not shown yet."""
+        for id, task, retries in self.unseen:
+            self.queues[id].append((task, retries))
+        self.unseen.clear()
 
     def announce(self, id: str, task: str, retries: int) -> None:
         self.tick()
@@ -167,7 +178,7 @@ class World:
             assert sorted(reply.lost) == sorted(lost)
             for token in lost:
                 del peer.held[token]
-            peer.joined, peer.idle, peer.owes, peer.seeking = True, False, True, True
+            peer.joined, peer.owes, peer.seeking = True, True, True
             peer.must_serve = peer.must_serve or serve or not peer.served
         self._check(called=True, may_exceed=self.model.recovery_ms > 0)
         if joined is not None and and_serve:
@@ -226,7 +237,7 @@ class World:
             peer.seeking = len(grants) == want or not may_idle
         if recovery:
             peer.seeks_at = self.server.now + recovery * 1000
-        peer.idle, peer.owes = idle, False
+        peer.owes = False
         self._check(called=True)
 
     def beat(self, peer: Peer, look_up: bool = False, trouble: str = "") -> int:
@@ -235,13 +246,13 @@ class World:
             return -1
         self.tick()
         lengths = {id: len(self.queues[id]) for id in peer.limits} if look_up else {}
-        tokens = list(peer.held)
+        tokens, at_rest = list(peer.held), peer.at_rest
         released = {report.token for report in peer.reports}
         answer = self._call(
             peer,
             trouble,
-            lambda: peer.semaphore.beat(peer.idle, tokens, lengths),
-            lambda: self.model.beat(peer.name, self.server.run, peer.idle, tokens, lengths),
+            lambda: peer.semaphore.beat(at_rest, tokens, lengths),
+            lambda: self.model.beat(peer.name, self.server.run, at_rest, tokens, lengths),
         )
         cursor = -1
         if answer is not None:
@@ -332,7 +343,7 @@ class World:
             if lost:
                 continue
             if word == "invite":
-                peer.idle, peer.owes, peer.seeking = False, True, True
+                peer.owes, peer.seeking = True, True
             elif word == "rejoin":
                 peer.joined = False
 
@@ -389,7 +400,7 @@ class World:
                     or peer.owes
                     or peer.seeks_at
                     or "invite" in peer.mail
-                    or (peer.idle and peer.name not in idle)
+                    or (peer.at_rest and peer.name not in idle)
                 )
             ]
             assert coming, f"{set(ready)} are ready for {fleet!r}, {set(idle)} are idle, and nobody was told"
@@ -401,6 +412,7 @@ class World:
         for fleet in ("old", "other"):  # together they serve every id
             if not any(peer.fleet == fleet for peer in self.alive()):
                 self.start(fleet)
+        self.show()
         for late in self.late:
             self.announce(*late)
         for peer in self.alive():

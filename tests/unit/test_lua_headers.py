@@ -1,0 +1,133 @@
+"""Each script's header names its keys, arguments and results, and is held against the script and its Python binding."""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from itertools import takewhile
+from typing import Any
+
+import pytest
+
+from celery_concurrency_id.semaphore.scripts import VERBS
+from celery_concurrency_id.semaphore.semaphore import Report, Semaphore
+
+LUA = files("celery_concurrency_id.semaphore").joinpath("lua")
+PRELUDE = LUA.joinpath("_prelude.lua").read_text(encoding="utf-8")
+
+#: What each binding sends, and how many of that are for each thing of a list.
+CALLS: dict[str, Any] = {
+    "announce": lambda semaphore, things: semaphore.announce("id", "task", 0),
+    "beat": lambda semaphore, things: semaphore.beat(True, ["1"], {f"id{thing}": 1 for thing in range(things)}),
+    "join": lambda semaphore, things: semaphore.join("host", "fleet", 15.0, [("id", "1", "task")] * things),
+    "leave": lambda semaphore, things: semaphore.leave(),
+    "serve": lambda semaphore, things: semaphore.serve("fleet", {f"id{thing}": 1 for thing in range(things)}),
+    "turn": lambda semaphore, things: semaphore.turn(1, True, [Report("start", "id", "1", "task", 0)] * things),
+}
+#: How many arguments the header promises for each thing of a list, and the replies that a binding can read.
+EACH = {"beat": 2, "join": 3, "serve": 2, "turn": 5}
+REPLIES = {"beat": [b"lost"], "join": [1, 0, [], 0], "turn": [b"epoch"], "announce": 1, "leave": 0, "serve": 1}
+
+
+def text(verb: str) -> str:
+    return LUA.joinpath(f"{verb}.lua").read_text(encoding="utf-8")
+
+
+def header(verb: str) -> str:
+    return "\n".join(takewhile(lambda line: line.startswith("--"), text(verb).splitlines()))
+
+
+def body(verb: str) -> str:
+    return re.sub(r"(?m)--.*$", "", text(verb))
+
+
+def documented(verb: str) -> set[int]:
+    return {int(number) for number in re.findall(r"ARGV\[(\d+)(?:\.\.)?\]", header(verb))}
+
+
+class Recorder:
+    """A client that only notes what it is asked to call."""
+
+    run, uptime_ms = "run", 0
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[Any, ...]] = []
+
+    def connect(self) -> None: ...
+
+    def call(self, verb: str, *args: Any) -> Any:
+        self.calls.append((verb, *args))
+        return REPLIES[verb]
+
+
+def sent(verb: str, things: int) -> int:
+    recorder = Recorder()
+    CALLS[verb](Semaphore(recorder, "worker"), things)  # type: ignore[arg-type]
+    ((called, *args),) = recorder.calls
+    assert called == verb
+    return len(args)
+
+
+def test_every_file_is_a_verb_and_every_verb_has_a_binding() -> None:
+    found = {entry.name[: -len(".lua")] for entry in LUA.iterdir() if entry.name.endswith(".lua")}
+    assert found == {*VERBS, "_prelude"}
+    assert set(CALLS) == set(VERBS)
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_header_begins_with_the_verb_and_says_what_it_takes_and_returns(verb: str) -> None:
+    lines = header(verb).splitlines()
+    assert re.match(rf"-- {verb}: \w", lines[0])
+    assert sum(line.startswith("-- KEYS[") for line in lines) == 1
+    assert sum(line.startswith("-- Returns") for line in lines) == 1
+    assert set(re.findall(r"KEYS\[(\d+)\]", PRELUDE + text(verb))) == {"1"}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_header_names_the_arguments_without_a_gap(verb: str) -> None:
+    assert documented(verb) == set(range(1, max(documented(verb)) + 1))
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_script_reads_every_argument_of_its_header_and_no_other(verb: str) -> None:
+    read = {int(number) for number in re.findall(r"ARGV\[(\d+)\]", body(verb))}
+    in_lists = {int(number) for number in re.findall(r"ARGV\[(\d+) \+ i", body(verb))}
+    listed = re.search(r"local at = (\d+) \+ i", body(verb))
+    starts = in_lists | ({int(listed.group(1))} if listed else set())
+    fixed = {number for number in documented(verb) if f"ARGV[{number}..]" not in header(verb)}
+    assert read == fixed
+    assert not starts or min(starts) == max(fixed) + 1, "a list begins right behind the last argument"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_the_binding_sends_what_the_header_says(verb: str) -> None:
+    fixed = len({number for number in documented(verb) if f"ARGV[{number}..]" not in header(verb)})
+    if verb not in EACH:
+        assert sent(verb, 0) == fixed
+        return
+    words = {2: "two", 3: "three", 5: "five"}
+    assert f"{words[EACH[verb]]} arguments for each" in header(verb)
+    assert [sent(verb, things) - fixed for things in (1, 2, 3)] == [EACH[verb], 2 * EACH[verb], 3 * EACH[verb]]
+
+
+def test_the_kinds_of_reports_are_those_of_the_header() -> None:
+    kinds = set(re.findall(r"function report\.(\w+)", body("turn")))
+    assert set(re.findall(r"(?m)^--            (\w+) +the ", header("turn"))) == kinds
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_scripts_use_the_servers_clock_only(verb: str) -> None:
+    assert "os." not in body(verb)
+    assert "TIME" not in body(verb)
+    assert PRELUDE.count("redis.call('TIME')") == 1
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_key_has_the_namespaces_prefix_and_is_in_the_schema(verb: str) -> None:
+    from celery_concurrency_id.semaphore import keys
+
+    assert keys.__doc__ is not None
+    for name in re.findall(r"P \.\. '([a-z]+):?'", PRELUDE + text(verb)):
+        assert f"``{name}``" in keys.__doc__ or f"``{name}:" in keys.__doc__, f"keys.py does not tell of {name!r}"
+    literal = re.findall(r"redis\.call\('[A-Z]+', '([^']*)'", PRELUDE + body(verb))
+    assert set(literal) <= {"CHANNELS"}, "a key without the prefix would be another namespace's"
