@@ -239,7 +239,9 @@ class Model:
             return status, False, False, -1, set(), []
         fleet = self.leases[worker].fleet
         expired = set()
-        silent = sorted((lease.heard, name) for name, lease in self.leases.items() if lease.heard <= self.now - SHORT_US)
+        silent = sorted(
+            (lease.heard, name) for name, lease in self.leases.items() if lease.heard <= self.now - SHORT_US
+        )
         for heard, name in silent:
             if self.now - heard > self.leases[name].lasts or not self._tell(name, "ping"):
                 expired.add((name, self._expire(name)))

@@ -43,7 +43,9 @@ class Mailbox:
     """A subscription that can be read, cut and restored at known moments."""
 
     def __init__(self, server: Server, worker: str) -> None:
-        self._connection = redis.Redis.from_url(server.url, protocol=2, socket_timeout=5).connection_pool.make_connection()
+        self._connection = redis.Redis.from_url(
+            server.url, protocol=2, socket_timeout=5
+        ).connection_pool.make_connection()
         self._channels = (keys.mailbox(PREFIX, worker), keys.everyone(PREFIX))
         self.listening = False
 

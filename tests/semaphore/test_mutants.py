@@ -15,8 +15,14 @@ from semaphore.machine import SemaphoreMachine
 MUTANTS = {
     # who may act
     "acts for another server run": ("if redis.call('HGET', P .. 'meta', 'run') ~= run then return 'epoch' end", ""),
-    "takes a lapsed lease for a new server": ("if not seen then return 'lost' end", "if not seen then return 'epoch' end"),
-    "acts on a lease that lapsed": ("if now - seen > field(P .. 'worker:' .. worker, 'lease_us') then", "if false then"),
+    "takes a lapsed lease for a new server": (
+        "if not seen then return 'lost' end",
+        "if not seen then return 'epoch' end",
+    ),
+    "acts on a lease that lapsed": (
+        "if now - seen > field(P .. 'worker:' .. worker, 'lease_us') then",
+        "if false then",
+    ),
     "renews nothing": ("  redis.call('ZADD', P .. 'workers', int(now), worker)\n  return 'ok'", "  return 'ok'"),
     # slots
     "ignores the limit": ("return limit - redis.call('HLEN', P .. 'slots:' .. id)", "return limit"),
@@ -28,20 +34,38 @@ MUTANTS = {
     ),
     "release forgets who held it": ("  redis.call('HDEL', P .. 'held:' .. worker, token)\n", ""),
     "release keeps the slot": ("  redis.call('HDEL', P .. 'slots:' .. id, token)\n", ""),
-    "release forgets that it was fetching": ("if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end\n  return record", "return record"),
-    "start forgets that it was fetching": ("    if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end\n    redis.call('HSET'", "    redis.call('HSET'"),
-    "join forgets that it was fetching": ("      redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1)\n      redis.call('HSET'", "      redis.call('HSET'"),
+    "release forgets that it was fetching": (
+        "if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end\n  return record",
+        "return record",
+    ),
+    "start forgets that it was fetching": (
+        "    if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end\n    redis.call('HSET'",
+        "    redis.call('HSET'",
+    ),
+    "join forgets that it was fetching": (
+        "      redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1)\n      redis.call('HSET'",
+        "      redis.call('HSET'",
+    ),
     "grant counts no fetching": ("redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', 1)", ""),
-    "grant without an owner": ("redis.call('HSET', P .. 'held:' .. worker, token, id)\n  redis.call('HINCRBY'", "redis.call('HINCRBY'"),
+    "grant without an owner": (
+        "redis.call('HSET', P .. 'held:' .. worker, token, id)\n  redis.call('HINCRBY'",
+        "redis.call('HINCRBY'",
+    ),
     "tokens repeat": ("math.max(field(P .. 'meta', 'fence') + 1, now)", "now"),
     "grants more than wanted": ("while #grants < want and", "while #grants <= want and"),
-    "join takes back what others have now": ("if recovery > 0 or began == 1 or free == nil or free > 0 then", "if true then"),
+    "join takes back what others have now": (
+        "if recovery > 0 or began == 1 or free == nil or free > 0 then",
+        "if true then",
+    ),
     "join loses what it holds": ("if recovery > 0 or began == 1 or free == nil or free > 0 then", "if false then"),
     "join keeps what the worker no longer holds": ("if not offered[held[i]] then", "if false then"),
     # death
     "expire keeps the slots": ("release(worker, held[i + 1], held[i])\n    refresh", "refresh"),
     "expire forgets to look who can go on": ("    refresh(held[i + 1])\n", ""),
-    "expire leaves the dead idle": ("redis.call('ZREM', P .. 'idle:' .. fleet, worker)\n    redis.call('SREM'", "redis.call('SREM'"),
+    "expire leaves the dead idle": (
+        "redis.call('ZREM', P .. 'idle:' .. fleet, worker)\n    redis.call('SREM'",
+        "redis.call('SREM'",
+    ),
     "expire leaves a fleet of nobody": ("redis.call('SREM', P .. 'fleets', fleet)", ""),
     "no short tier": ("or redis.call('PUBLISH', P .. 'mail:' .. silent, 'ping') == 0 then", "then"),
     "no long tier": ("if now - seen > (tonumber(row[2] or '0') or 0) or", "if"),
@@ -52,7 +76,10 @@ MUTANTS = {
     "leave wakes nobody": ("local held = expire(worker)\nwake()", "local held = expire(worker)"),
     "turn wakes nobody": ("wake()\nlocal now_idle", "local now_idle"),
     "beat wakes nobody": ("if recovery_ms() == 0 then wake() end\n\n-- One", "-- One"),
-    "wake stops at a dead mailbox": ("if redis.call('PUBLISH', P .. 'mail:' .. worker, 'invite') > 0 then break end", "redis.call('PUBLISH', P .. 'mail:' .. worker, 'invite') if true then break end"),
+    "wake stops at a dead mailbox": (
+        "if redis.call('PUBLISH', P .. 'mail:' .. worker, 'invite') > 0 then break end",
+        "redis.call('PUBLISH', P .. 'mail:' .. worker, 'invite') if true then break end",
+    ),
     "wake leaves the invited idle": (
         "redis.call('ZREM', idle, worker)\n        if redis.call('PUBLISH', P .. 'mail:' .. worker, 'invite') > 0 then break end",
         "if redis.call('PUBLISH', P .. 'mail:' .. worker, 'invite') > 0 then break end redis.call('ZREM', idle, worker)",
@@ -61,19 +88,34 @@ MUTANTS = {
     "never idle": ("redis.call('ZADD', idle, 'NX', int(now), worker)", ""),
     "reports change nothing": ("for id in pairs(touched) do refresh(id) end\n\nlocal grants", "local grants"),
     # order
-    "the newest ready id first": ("local id = redis.call('ZRANGE', ready, 0, 0)[1]", "local id = redis.call('ZRANGE', ready, -1, -1)[1]"),
-    "a grant keeps its place in the line": ("do redis.call('ZREM', P .. 'ready:' .. each, id) end\n  refresh(id)", "do end\n  refresh(id)"),
-    "ready since the last look": ("redis.call('ZADD', P .. 'ready:' .. fleet, 'NX', int(now), id)", "redis.call('ZADD', P .. 'ready:' .. fleet, int(now), id)"),
+    "the newest ready id first": (
+        "local id = redis.call('ZRANGE', ready, 0, 0)[1]",
+        "local id = redis.call('ZRANGE', ready, -1, -1)[1]",
+    ),
+    "a grant keeps its place in the line": (
+        "do redis.call('ZREM', P .. 'ready:' .. each, id) end\n  refresh(id)",
+        "do end\n  refresh(id)",
+    ),
+    "ready since the last look": (
+        "redis.call('ZADD', P .. 'ready:' .. fleet, 'NX', int(now), id)",
+        "redis.call('ZADD', P .. 'ready:' .. fleet, int(now), id)",
+    ),
     "keeps a slot that others wait for": ("if #first > 1 or (#first == 1 and first[1] ~= id) then return 0 end", ""),
     "keeps a slot over the limit": ("if free == nil or free < 0 then return 0 end", ""),
     "fetches ahead what others could start": ("return (free == 0 or nobody_idle()) and 2 or 1", "return 2"),
     # what waits
-    "drop without a look at the sequence": ("if field(P .. 'id:' .. id, 'seq') == tonumber(number) then", "if true then"),
+    "drop without a look at the sequence": (
+        "if field(P .. 'id:' .. id, 'seq') == tonumber(number) then",
+        "if true then",
+    ),
     "drop forgets the unannounced": ("redis.call('HSET', P .. 'id:' .. id, 'unseen', 0)", ""),
     "drop keeps the slot": ("  release(worker, id, token)\nend\n\nfor", "end\n\nfor"),
     "a retry is its own first run": ("local member = task .. ':' .. retries", "local member = task .. ':0'"),
     "an early start leaves a ghost": ("if redis.call('ZREM', P .. 'early', member) == 1 then return 1 end", ""),
-    "back goes to the tail": ("(tonumber(first) or field(P .. 'id:' .. id, 'seq')) - 1", "field(P .. 'id:' .. id, 'seq') + 1"),
+    "back goes to the tail": (
+        "(tonumber(first) or field(P .. 'id:' .. id, 'seq')) - 1",
+        "field(P .. 'id:' .. id, 'seq') + 1",
+    ),
     "back is no news": ("  redis.call('HINCRBY', P .. 'id:' .. id, 'seq', 1)\nend", "end"),
     "the poll finds nothing": ("if unseen ~= before then", "if false then"),
     # recovery
@@ -82,8 +124,14 @@ MUTANTS = {
     "a new server waits for nobody": ("(uptime_us < 2000000 and 1000000 or 0)", "0"),
     "nobody told to join again": ("redis.call('PUBLISH', P .. 'all', 'rejoin')", ""),
     "nobody told that it goes on": ("if recovery_ms() == 0 then redis.call('PUBLISH', P .. 'all', 'invite') end", ""),
-    "a fleet inherits what the dead were told": ("  redis.call('DEL', P .. 'serves:' .. fleet, P .. 'ready:' .. fleet)\nend", "end"),
-    "a limit is never lowered": ("redis.call('HSET', P .. 'id:' .. ARGV[i], 'limit', ARGV[i + 1])", "redis.call('HSETNX', P .. 'id:' .. ARGV[i], 'limit', ARGV[i + 1])"),
+    "a fleet inherits what the dead were told": (
+        "  redis.call('DEL', P .. 'serves:' .. fleet, P .. 'ready:' .. fleet)\nend",
+        "end",
+    ),
+    "a limit is never lowered": (
+        "redis.call('HSET', P .. 'id:' .. ARGV[i], 'limit', ARGV[i + 1])",
+        "redis.call('HSETNX', P .. 'id:' .. ARGV[i], 'limit', ARGV[i + 1])",
+    ),
 }
 
 

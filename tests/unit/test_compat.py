@@ -32,10 +32,11 @@ USED = {
     "celery.app.amqp:Queues": ["select", "deselect", "consume_from", "new_missing", "max_priority"],
     "celery.app.routes:Router": ["route", "routes"],
     "celery.worker.consumer.consumer:Consumer": [
-        *("on_task_request", "create_task_handler", "controller", "conninfo", "connection"),
+        *("on_task_request", "create_task_handler", "controller", "conninfo"),
         *("hostname", "hub", "pool", "timer", "app", "blueprint", "connection_errors"),
     ],
     "celery.worker.consumer.tasks:Tasks": ["task_consumer"],
+    "celery.worker.consumer.connection:Connection": ["connection"],
     "celery.worker.request:Request": [
         *("_apply_result", "_request_dict", "_already_cancelled", "acknowledged", "request_dict"),
         *("execute_using_pool", "on_success", "on_accepted", "on_failure", "on_timeout", "eta", "message"),

@@ -10,7 +10,9 @@ from kombu import Queue
 
 @pytest.fixture
 def queues(make_app: Any, gate: Any) -> Any:
-    app = make_app(task_queues=[Queue("celery"), Queue("slow"), Queue("declared", queue_arguments={"x-max-priority": 3})])
+    app = make_app(
+        task_queues=[Queue("celery"), Queue("slow"), Queue("declared", queue_arguments={"x-max-priority": 3})]
+    )
     for id in ("gpu", "cpu", "declared"):
         gate(app, id, concurrency_id=id)
     return app.amqp.queues

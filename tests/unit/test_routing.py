@@ -30,7 +30,9 @@ def test_nothing_else_names_the_queue_of_a_gated_task(app: Any, gate: Any, optio
     assert routed == {}
 
 
-@pytest.mark.parametrize("routes", [{"resize": "elsewhere"}, {"res*": {"queue": "elsewhere"}}, [{"resize": "elsewhere"}]])
+@pytest.mark.parametrize(
+    "routes", [{"resize": "elsewhere"}, {"res*": {"queue": "elsewhere"}}, [{"resize": "elsewhere"}]]
+)
 def test_task_routes_do_not_name_it_either(make_app: Any, gate: Any, ordinary: Any, routes: Any) -> None:
     app = make_app(task_routes=routes)
     gate(app, concurrency_id="gpu")

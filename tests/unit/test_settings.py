@@ -40,7 +40,14 @@ def test_every_setting_is_read(make_app: Any) -> None:
     )
     settings = Settings.of(app)
     assert settings == Settings(
-        "unix:///run/redis.sock", {"ssl_ca_certs": "ca.pem"}, "shop", 3, {"gpu": 2, "free*": None}, 30, False, "terminate"
+        "unix:///run/redis.sock",
+        {"ssl_ca_certs": "ca.pem"},
+        "shop",
+        3,
+        {"gpu": 2, "free*": None},
+        30,
+        False,
+        "terminate",
     )
     assert len(dataclasses.fields(settings)) == 8, "a new setting needs its place in these tests"
 
