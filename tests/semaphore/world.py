@@ -4,7 +4,7 @@ What is checked after each step:
 
 * Redis holds exactly what the model says: slots, holders, waiting tasks, counts, ready ids, idle workers, leases;
 * every mailbox got exactly what the model says;
-* I1, from what the workers themselves know: no more slots of an id are held than its limit, unless the limit was lowered;
+* I1, from what the workers themselves know: no more slots of an id are held than its limit, unless that was lowered;
 * where an id is ready and a worker idle, an invitation is on its way, or the next heartbeat will bring it.
 """
 
