@@ -87,16 +87,13 @@ def unleased(runs: list[Run], injuries: list[Injury], observer: Observer) -> lis
     """Runs that a worker began although its lease had ended."""
     found = []
     for run in runs:
-        for injury in injuries:
-            host = run.tag["host"]
-            if host not in injury.lapsing or run.start < injury.at or injury.killed(run):
-                continue
-            lapse = observer.lapse(host, injury.at)
-            if lapse is None or run.start <= lapse or observer.leased(host, run.start):
-                continue
-            woke = injury.over <= run.start <= injury.over + HANDED_OVER
-            if not woke:
-                found.append(run)
+        host = run.tag["host"]
+        mine = [injury for injury in injuries if host in injury.lapsing and run.start >= injury.at]
+        lapses = [observer.lapse(host, injury.at) for injury in mine if not injury.killed(run)]
+        after_lapse = any(lapse is not None and run.start > lapse for lapse in lapses)
+        woke = any(injury.over <= run.start <= injury.over + HANDED_OVER for injury in mine)
+        if after_lapse and not woke and not observer.leased(host, run.start):
+            found.append(run)
     return found
 
 

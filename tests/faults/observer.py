@@ -14,13 +14,14 @@ EVERY = 0.02
 
 
 class Observer:
-    """Samples every 20 ms which workers have a lease.
+    """Samples every 20 ms which workers have a lease: are known to Redis, and were heard within the lease's time.
 
-    A lease ends, for us, at the last sample that still saw it: at most 20 ms before its real end. That is the lenient
-    side, and too short for a grant to a second worker, its fetch and its start to go unseen.
+    A lease ends, for us, at the last sample that still saw it: at most 20 ms before its real end, which is the lenient
+    side.
     """
 
-    def __init__(self, client: Callable[[], redis.Redis]) -> None:
+    def __init__(self, client: Callable[[], redis.Redis], lease: float) -> None:
+        self._lease_us = lease * 1e6
         self._connect = client
         self._samples: dict[str, list[list[int]]] = defaultdict(list)  # host: [first, last] samples that saw it
         self._present: set[str] = set()
@@ -58,7 +59,9 @@ class Observer:
 
     def _sample(self, client: redis.Redis) -> None:
         before = time.monotonic_ns()
-        workers = client.zrange(PREFIX + "workers", 0, -1)
+        seconds, micros = client.time()
+        oldest = int(seconds) * 1_000_000 + int(micros) - self._lease_us
+        workers = client.zrangebyscore(PREFIX + "workers", oldest, "+inf")
         for worker in workers:
             if worker not in self._hosts:
                 self._hosts[worker] = client.hget(f"{PREFIX}worker:{worker}", "host") or worker

@@ -103,7 +103,7 @@ class Scene:
             self.semaphore = SemaphoreServer(directory / "semaphore")
         self.sweep = Sweep(directory / "truth.jsonl")
         self.app = self.make_app()
-        self.observer = Observer(self.semaphore.client)
+        self.observer = Observer(self.semaphore.client, LEASE)
         self.start_workers(2)
 
     # -- applications

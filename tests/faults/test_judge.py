@@ -62,6 +62,12 @@ def test_a_task_begun_without_a_lease_is_seen_unless_a_frozen_pool_had_it_alread
     assert [run.start for run in judge.unleased(runs, [cut], leases)] == [80, late]  # type: ignore[arg-type]
 
 
+def test_a_worker_that_is_frozen_twice_wakes_twice() -> None:
+    frozen = [Injury(at, at + 90, lapsing=frozenset(["a"])) for at in (10, 10_000_000_000)]
+    woken = ran(10_000_000_095, 10_000_000_099)
+    assert not judge.unleased([woken], frozen, Leases({"a": 60}))  # type: ignore[arg-type]
+
+
 def test_full_capacity_is_back_with_a_new_task_and_idle_time_is_what_was_missing_until_then() -> None:
     spans = [(0, 100), (0, 20), (50, 60)]
     assert judge.full_since(spans, 2, since=10) == 50

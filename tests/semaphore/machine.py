@@ -62,10 +62,10 @@ class SemaphoreMachine(RuleBasedStateMachine):
     def messages_are_seen(self) -> None:
         self.world.show()
 
-    @rule(id=ids)
-    def more_work_than_slots(self, id: str) -> None:
-        for _ in range(3):
-            self.world.publish(id)
+    @rule(id=ids, announced=st.sampled_from(["now", "late", "early"]))
+    def more_work_than_slots(self, id: str, announced: str) -> None:
+        for each in (announced, "now", "now"):
+            self.world.publish(id, each)
         for peer in self.world.alive():
             self.world.turn(peer, want=3)
 
@@ -81,11 +81,18 @@ class SemaphoreMachine(RuleBasedStateMachine):
             self.world.turn(peer, want)
 
     @precondition(lambda self: self._work(0, running=False))
-    @rule(pick=picks, skip=st.booleans(), tell=st.booleans())
-    def fetch(self, pick: int, skip: bool, tell: bool) -> None:
+    @rule(pick=picks, skip=st.booleans(), tell=st.booleans(), trouble=troubles)
+    def fetch(self, pick: int, skip: bool, tell: bool, trouble: str) -> None:
         peer, work = self._work(pick, running=False)
         self.world.fetch(peer, work, skip)
         if tell:
+            self.world.turn(peer, trouble=trouble)
+
+    @rule()
+    def all_fetch(self) -> None:
+        for peer in self.world.alive():
+            for work in peer.open_slots():
+                self.world.fetch(peer, work)
             self.world.turn(peer)
 
     @precondition(lambda self: self._work(0, running=False))
@@ -103,17 +110,21 @@ class SemaphoreMachine(RuleBasedStateMachine):
             self.world.turn(peer)
 
     @precondition(lambda self: self._work(0, running=True))
-    @rule(pick=picks, tell=st.booleans())
-    def fetch_ahead(self, pick: int, tell: bool) -> None:
-        peer, work = self._work(pick, running=True)
-        self.world.fetch_ahead(peer, work)
-        if tell:
-            self.world.turn(peer)
+    @rule(tell=st.booleans())
+    def all_fetch_ahead(self, tell: bool) -> None:
+        for peer in self.world.alive():
+            for work in peer.running():
+                self.world.fetch_ahead(peer, work)
+            if tell:
+                self.world.turn(peer)
 
     @precondition(lambda self: any(any(peer.ahead.values()) for peer in self.world.alive()))
-    @rule(pick=picks)
-    def put_back(self, pick: int) -> None:
-        self.world.put_back(self._peer(pick))
+    @rule(tell=st.booleans())
+    def all_put_back(self, tell: bool) -> None:
+        for peer in self.world.alive():
+            self.world.put_back(peer)
+            if tell:
+                self.world.turn(peer)
 
     @precondition(lambda self: self.world.alive())
     @rule(pick=picks, lost=st.sampled_from([False, False, True]))

@@ -379,9 +379,10 @@ class World:
                     held[work.id] += work.token not in self._doubtful
         for id, state in self.model.ids.items():
             limit = state.limit or math.inf
-            if may_exceed and len(state.slots) > limit:
+            most = max(held[id], len(state.slots))
+            if may_exceed and most > limit:
                 self._exceeded.add(id)
-            elif len(state.slots) <= limit:
+            elif most <= limit:
                 self._exceeded.discard(id)
             assert id in self._exceeded or held[id] <= limit, f"{held[id]} slots of {id!r} are held; limit {limit}"
 
