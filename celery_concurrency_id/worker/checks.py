@@ -20,7 +20,7 @@ _OLDEST = (6, 2)
 def warn(policy: Policy, app: Any, visibility_timeout: float | None) -> None:
     """Log an error for each thing that is wrong."""
     for problem in [*check_redis(policy), *check_broker(policy, app, visibility_timeout)]:
-        logger.error("concurrency: %s", problem)
+        logger.error("concurrency, found at start: %s", problem)
 
 
 def check_redis(policy: Policy) -> list[str]:
