@@ -1,6 +1,6 @@
 """Fetching ahead: while a short task runs, the next message of its id is already here.
 
-A message fetched ahead counts as waiting until it starts. It is held for a second at the most, and then goes back to
+A message fetched ahead counts as waiting until it starts. It is held for half a second at the most, and then goes back to
 the head of its queue.
 """
 
@@ -21,7 +21,7 @@ __all__ = ("Ahead",)
 #: Seconds: only for ids whose tasks have lately taken less than this, from the pool's taking them to their end.
 SHORT_TASK = 0.25
 #: Seconds after which a message goes back.
-HELD_AT_MOST = 1.0
+HELD_AT_MOST = 0.5
 
 
 class Ahead:

@@ -73,6 +73,9 @@ class HubLoop:
         if not self._draining and not self._drain_due:
             self._drain_due = True
             self._hub.call_soon(self._drain)
+            # Where the hub runs callbacks or timers just now, it looks at that list only after its next poll.
+            if not self._signalled:
+                self._signal()
 
     def after_writes(self, call: Callable[..., Any], *args: Any) -> None:
         """Run a callback once the pool has written what it was given to its processes; only from the loop itself."""

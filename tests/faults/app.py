@@ -23,6 +23,6 @@ def make_app(conf: dict[str, Any], extension: bool = True) -> Celery:
     app = Celery("faults", set_as_current=False)
     app.conf.update(conf)
     base = {"base": QueuedTask, "concurrency_id": ID} if extension else {}
-    app.task(work, name=ID, bind=True, log_id=ID, **base)
+    app.task(work, name=ID, bind=True, shared=False, log_id=ID, **base)
     app.finalize()
     return app

@@ -55,6 +55,7 @@ class Figures:
     limit: int = 0
     peak: int = 0
     unleased: int = 0
+    on_waking: int = 0
     lost: int = 0
     lost_excused: int = 0
     twice: int = 0
@@ -142,7 +143,8 @@ def _observe(scene: Scene, load: Load, injuries: list[Injury], figures: Figures)
     runs = scene.sweep.runs()
     figures.tasks, figures.times = len(load.published), len(injuries)
     figures.peak = judge.peak(judge.counted(runs, injuries, scene.observer))
-    figures.unleased = len(judge.unleased(runs, injuries, scene.observer))
+    waking, others = judge.unleased(runs, injuries, scene.observer)
+    figures.on_waking, figures.unleased = len(waking), len(others)
     excused = _excused_losses(scene, injuries)
     unfinished = load.unfinished()
     figures.lost, figures.lost_excused = len(unfinished - excused), len(unfinished & excused)

@@ -20,6 +20,8 @@ from harness.sweep import FOREVER, Run
 
 #: A frozen worker's pool may begin, once it wakes, what it had been handed before.
 HANDED_OVER = 250_000_000
+#: A lease can end a little after the fault is over: a half-open connection is only noticed by its silence.
+AFTERWARDS = 4_000_000_000
 
 
 @dataclass
@@ -60,14 +62,17 @@ class Injury:
 def counted(runs: list[Run], injuries: list[Injury], observer: Observer) -> list[tuple[int, int]]:
     """The time in which each run counts against the limit."""
     spans = []
+    waking, _ = unleased(runs, injuries, observer)
     for run in runs:
+        if run in waking:
+            continue
         end = FOREVER if run.end is None else run.end
         for injury in injuries:
             if injury.killed(run):
                 end = min(end, injury.at)
-            if run.tag["host"] in injury.lapsing and run.start <= injury.over and end >= injury.at:
+            if run.tag["host"] in injury.lapsing and end >= injury.at:
                 lapse = observer.lapse(run.tag["host"], injury.at)
-                if lapse is not None:
+                if lapse is not None and run.start <= lapse <= injury.over + AFTERWARDS:
                     end = min(end, lapse)
         if end > run.start:
             spans.append((run.start, end))
@@ -83,18 +88,18 @@ def peak(spans: list[tuple[int, int]]) -> int:
     return highest
 
 
-def unleased(runs: list[Run], injuries: list[Injury], observer: Observer) -> list[Run]:
-    """Runs that a worker began although its lease had ended."""
-    found = []
+def unleased(runs: list[Run], injuries: list[Injury], observer: Observer) -> tuple[list[Run], list[Run]]:
+    """Runs that a worker began although its lease had ended: on waking, and at other times."""
+    waking, others = [], []
     for run in runs:
         host = run.tag["host"]
         mine = [injury for injury in injuries if host in injury.lapsing and run.start >= injury.at]
         lapses = [observer.lapse(host, injury.at) for injury in mine if not injury.killed(run)]
-        after_lapse = any(lapse is not None and run.start > lapse for lapse in lapses)
+        if not any(lapse is not None and run.start > lapse for lapse in lapses) or observer.leased(host, run.start):
+            continue
         woke = any(injury.over <= run.start <= injury.over + HANDED_OVER for injury in mine)
-        if after_lapse and not woke and not observer.leased(host, run.start):
-            found.append(run)
-    return found
+        (waking if woke else others).append(run)
+    return waking, others
 
 
 def full_since(spans: list[tuple[int, int]], limit: int, since: int) -> int | None:

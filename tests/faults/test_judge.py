@@ -49,6 +49,15 @@ def test_what_a_frozen_worker_runs_counts_until_its_lease_ended_and_not_longer()
     assert judge.peak(counted(after, [frozen], Leases())) == 2, "its lease never ended"
 
 
+def test_a_lease_that_ends_soon_after_the_fault_is_its_doing_and_one_that_ends_much_later_is_not() -> None:
+    cut = Injury(10, 20, lapsing=frozenset(["a"]))
+    much_later = judge.AFTERWARDS + 100
+    soon = [ran(30, 100), ran(61, 70, "b")]
+    late = [ran(30, much_later + 100), ran(much_later + 1, much_later + 9, "b")]
+    assert judge.peak(counted(soon, [cut], Leases({"a": 60}))) == 1
+    assert judge.peak(counted(late, [cut], Leases({"a": much_later}))) == 2
+
+
 def test_nobody_is_excused_by_a_fault_that_struck_somebody_else() -> None:
     runs = [ran(0, 100), ran(61, 70, "b")]
     assert judge.peak(counted(runs, [Injury(10, 100, lapsing=frozenset(["c"]))], Leases({"a": 60}))) == 2
@@ -59,13 +68,15 @@ def test_a_task_begun_without_a_lease_is_seen_unless_a_frozen_pool_had_it_alread
     cut = Injury(10, 100, lapsing=frozenset(["a"]))
     leases = Leases({"a": 60}, {"a": [(0, 60), (late + 10, FOREVER)]})
     runs = [ran(50, 55), ran(80, 90), ran(101, 110), ran(late, late + 5), ran(late + 11, late + 20)]
-    assert [run.start for run in judge.unleased(runs, [cut], leases)] == [80, late]  # type: ignore[arg-type]
+    waking, others = judge.unleased(runs, [cut], leases)  # type: ignore[arg-type]
+    assert [run.start for run in waking] == [101]
+    assert [run.start for run in others] == [80, late]
 
 
 def test_a_worker_that_is_frozen_twice_wakes_twice() -> None:
     frozen = [Injury(at, at + 90, lapsing=frozenset(["a"])) for at in (10, 10_000_000_000)]
     woken = ran(10_000_000_095, 10_000_000_099)
-    assert not judge.unleased([woken], frozen, Leases({"a": 60}))  # type: ignore[arg-type]
+    assert judge.unleased([woken], frozen, Leases({"a": 60})) == ([woken], [])  # type: ignore[arg-type]
 
 
 def test_full_capacity_is_back_with_a_new_task_and_idle_time_is_what_was_missing_until_then() -> None:

@@ -168,9 +168,13 @@ class SemaphoreMachine(RuleBasedStateMachine):
             self.world.silence(self._peer(pick), seconds, beating)
 
     @precondition(lambda self: len(self.world.alive()) < MOST_WORKERS)
-    @rule(fleet=fleets)
-    def start(self, fleet: str) -> None:
-        self.world.start(fleet)
+    @rule(fleet=fleets, data_lost=st.sampled_from([False, False, False, True]))
+    def start(self, fleet: str, data_lost: bool) -> None:
+        """Start a worker; its ``join`` and its ``serve`` are two calls, and the data may be lost between them."""
+        peer = self.world.start(fleet, and_serve=not data_lost)
+        if data_lost:
+            self.world.flush()
+            self.world.serve(peer)
 
     @precondition(lambda self: self.world.alive())
     @rule(
@@ -192,7 +196,7 @@ class SemaphoreMachine(RuleBasedStateMachine):
         else:
             world.join(peer, REPLY_LOST if event == "join lost" else "", and_serve=event != "join only")
 
-    @rule(event=st.sampled_from(["flush", "restart", "restart empty", "script flush"]), seldom=st.integers(0, 1))
+    @rule(event=st.sampled_from(["flush", "restart", "restart empty", "script flush"]), seldom=st.integers(0, 3))
     def server_trouble(self, event: str, seldom: int) -> None:
         if seldom:
             return

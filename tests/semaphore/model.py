@@ -299,7 +299,7 @@ class Model:
         """
         free, limited = self.ids[id].free, self.ids[id].limit is not None
         keep = limited and free >= 0 and set(self.ready[fleet]) <= {id}
-        return keep, keep and (free == 0 or not any(self.idle[each] for each in self.fleets))
+        return keep, keep and free == 0
 
     def _admit(self, worker: str, run: str) -> str:
         if self.run != run:

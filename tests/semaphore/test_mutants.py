@@ -102,7 +102,7 @@ MUTANTS = {
     ),
     "keeps a slot that others wait for": ("if #first > 1 or (#first == 1 and first[1] ~= id) then return 0 end", ""),
     "keeps a slot over the limit": ("if free == nil or free < 0 then return 0 end", ""),
-    "fetches ahead what others could start": ("return (free == 0 or nobody_idle()) and 2 or 1", "return 2"),
+    "fetches ahead what others could start": ("return free == 0 and 2 or 1", "return 2"),
     # what waits
     "drop without a look at the sequence": (
         "if field(P .. 'id:' .. id, 'seq') == tonumber(number) then",
@@ -148,7 +148,7 @@ def test_a_planted_bug_is_noticed(bug: str, redis_url: str) -> None:
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=400,
+                max_examples=600,
                 stateful_step_count=50,
                 deadline=None,
                 database=None,

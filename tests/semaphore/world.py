@@ -124,11 +124,11 @@ class World:
 
     # A worker's life
 
-    def start(self, fleet: str) -> Peer:
+    def start(self, fleet: str, and_serve: bool = True) -> Peer:
         peer = Peer(f"w{len(self.peers)}", fleet, FLEETS[fleet], self.server)
         self.peers.append(peer)
         self.listen(peer)
-        self.join(peer)
+        self.join(peer, and_serve=and_serve)
         return peer
 
     def listen(self, peer: Peer) -> None:

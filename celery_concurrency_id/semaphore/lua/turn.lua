@@ -16,7 +16,7 @@
 --          verdicts  {token, keep, claimable} per start or resume
 --          grants    {id, token, seq, claimable, keep} per slot acquired
 --          keep      what to do when the task ends: 0 give the slot back | 1 keep it | 2 keep it, and the next message may
---                    be fetched ahead, since nobody else could start it now | -1 the slot is no longer held
+--                    be fetched ahead, since every slot of the id is taken | -1 the slot is no longer held
 --          idle      1 if the caller is now registered as idle
 
 local worker, run, want, may_idle, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1', tonumber(ARGV[5])
@@ -102,20 +102,13 @@ end
 wake()
 local now_idle = redis.call('ZSCORE', idle, worker) and 1 or 0
 
-local function nobody_idle()
-  for _, each in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
-    if redis.call('ZCARD', P .. 'idle:' .. each) > 0 then return false end
-  end
-  return true
-end
-
 -- A slot goes back where another id is ready for this fleet, or more are held than the limit allows.
 local function keep(id)
   local free = free_slots(id)
   if free == nil or free < 0 then return 0 end
   local first = redis.call('ZRANGE', ready, 0, 1)
   if #first > 1 or (#first == 1 and first[1] ~= id) then return 0 end
-  return (free == 0 or nobody_idle()) and 2 or 1
+  return free == 0 and 2 or 1
 end
 
 local verdicts = {}
