@@ -1,7 +1,7 @@
 """Fetching ahead: while a short task runs, the next message of its id is already here.
 
-A message fetched ahead counts as waiting until it starts. It is held for half a second at the most, and then goes back to
-the head of its queue.
+A message fetched ahead counts as waiting until it starts. It is held for half a second at the most, and then goes back
+to the head of its queue.
 """
 
 from __future__ import annotations

@@ -266,8 +266,11 @@ class Gate:
     def _spare(self) -> int:
         return self._hand.free - len(self._open)
 
+    def _lease_stands(self) -> bool:
+        return self._link.joins == self._joins and bool(self._link.fresh())
+
     def _may_continue(self, slot: Slot) -> bool:
-        if self._link.joins != self._joins or not self._link.fresh():
+        if not self._lease_stands():
             return False
         if slot.fresh or self._ahead.has(slot.id):
             return True
@@ -288,6 +291,11 @@ class Gate:
                 self._found_nothing(slot)
                 return
             self.counted(slot.id)
+            if not self._lease_stands():
+                # The worker was frozen while it fetched: the slot may be somebody else's by now.
+                self.fetcher.put_back(message)
+                self._give_back(slot)
+                return
             started = self._hand.use(lambda: self._handover.receive(slot, message))
         slot.fresh, slot.looks = False, 0
         if started:

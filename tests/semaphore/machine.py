@@ -37,9 +37,7 @@ class SemaphoreMachine(RuleBasedStateMachine):
 
     def _work(self, pick: int, running: bool) -> Any:
         found = [
-            (peer, work)
-            for peer in self.world.alive()
-            for work in (peer.running() if running else peer.open_slots())
+            (peer, work) for peer in self.world.alive() for work in (peer.running() if running else peer.open_slots())
         ]
         return found[pick % len(found)] if found else None
 
