@@ -11,6 +11,7 @@ from typing import Any, Callable
 
 from ..semaphore.semaphore import Report, Turn
 from .ahead import Ahead
+from .compat import clock
 from .hand import Hand
 from .handover import HandOver
 from .loop import BrokerLost
@@ -66,6 +67,7 @@ class Gate:
         self._scheduled = False
         self._closing = False
         self._joins = 0
+        self._clock = clock()
         self.fetcher: Any = None
 
     # What happens to the worker
@@ -241,13 +243,26 @@ class Gate:
                 self._hand.request_if_soon()
             if self._hand.free:
                 self._serve(slot)
-            elif self._hand.requested > waiting:
+            elif self._hand.requested > waiting and self._may_wait(slot):
                 waiting += 1
                 self._open.append(slot)
             else:
                 # Others are before us: a slot must not stand idle meanwhile.
                 self._give_back(slot)
         self._look_for_more()
+
+    def _may_wait(self, slot: Slot) -> bool:
+        """Say whether an open slot may wait for a place that was requested.
+
+        It may for as long as the pool takes to hand over a free one. What comes later stands behind other tasks, which
+        may take minutes, while other workers are idle.
+        """
+        lag = self._hand.places.lag
+        if slot.short_since is None:
+            slot.short_since = self._clock()
+            if lag:
+                self._loop.call_later(lag, self._schedule)
+        return self._clock() - slot.short_since < lag
 
     def _look_for_more(self) -> None:
         """Ask for slots for the places that are left, or give those back."""
@@ -297,7 +312,7 @@ class Gate:
                 self._give_back(slot)
                 return
             started = self._hand.use(lambda: self._handover.receive(slot, message))
-        slot.fresh, slot.looks = False, 0
+        slot.fresh, slot.looks, slot.short_since = False, 0, None
         if started:
             self._loop.after_writes(self._after_start, slot)
         elif slot.state is State.OPEN:
