@@ -262,7 +262,7 @@ class Gate:
             slot.short_since = self._clock()
             if lag:
                 self._loop.call_later(lag, self._schedule)
-        return self._clock() - slot.short_since < lag
+        return bool(self._clock() - slot.short_since < lag)
 
     def _look_for_more(self) -> None:
         """Ask for slots for the places that are left, or give those back."""
