@@ -15,6 +15,7 @@ from ..queues import dedicated_queue
 from ..semaphore.semaphore import semaphore
 from . import checks, compat, inspect  # noqa: F401  # inspect: registers its command
 from .children import Children
+from .events import SlotEvents
 from .fetch import Fetcher
 from .gate import Gate
 from .link import Link
@@ -95,7 +96,15 @@ class Concurrency(bootsteps.StartStopStep):
             places = places_of(c.controller, self._loop)
             self._lost = LostSlots(c, self._settings.on_lease_lost == "terminate")
             self._gate = Gate(
-                c.app, c.pool, self._loop, places, self._link, self._children, self._settings.fetch_ahead, self._lost
+                c.app,
+                c.pool,
+                self._loop,
+                places,
+                self._link,
+                self._children,
+                self._settings.fetch_ahead,
+                self._lost,
+                SlotEvents(c),
             )
             self._loop.start()
         connection = c.connection

@@ -12,6 +12,7 @@ from typing import Any, Callable
 from ..semaphore.semaphore import Report, Turn
 from .ahead import Ahead
 from .compat import clock
+from .full import FullIds
 from .hand import Hand
 from .handover import HandOver
 from .loop import BrokerLost
@@ -38,6 +39,7 @@ class Gate:
         children: Watches pool processes.
         fetch_ahead: Whether messages may be fetched ahead.
         on_lost: Called with the slot of a running task when it is lost.
+        events: Tells of slots taken and freed.
     """
 
     def __init__(
@@ -50,11 +52,14 @@ class Gate:
         children: Any,
         fetch_ahead: bool,
         on_lost: Callable[[Slot], Any],
+        events: Any,
     ) -> None:
         self._loop = loop
         self._link = link
         self._children = children
         self._on_lost = on_lost
+        self._events = events
+        self._full = FullIds()
         self._hand = Hand(places, self._schedule)
         self._handover = HandOver(app, pool, link, self, places.blocks)
         self._slots: dict[str, Slot] = {}
@@ -130,6 +135,8 @@ class Gate:
             if slot is not None:
                 slot.keep, slot.ahead = verdict.keep, verdict.ahead
                 self._claimable[slot.id] = verdict.claimable
+                if verdict.ahead and verdict.claimable:
+                    self._full.wait(slot.id, verdict.claimable)
                 if not verdict.held:
                     self._lost(frozenset([verdict.token]))
         for grant in turn.grants:
@@ -204,6 +211,8 @@ class Gate:
         slot.request = slot.result = slot.pid = None
         self._hand.places.ended()
         self._ahead.took(slot)
+        if slot.token in self._slots:
+            self._events.released(slot, request)
         if slot.token not in self._slots:
             slot.state = State.GONE
         elif self._closing or self.fetcher is None:
@@ -371,9 +380,10 @@ class Gate:
         """Whether new tasks are taken."""
         return self.fetcher is not None and not self._closing
 
-    def begins(self, slot: Slot) -> None:
+    def begins(self, slot: Slot, request: Any) -> None:
         """A task goes to the pool."""
         self._ahead.starts(slot)
+        self._events.acquired(slot, request)
 
     def keep_ahead(self, request: Any) -> None:
         """A task was fetched ahead."""
