@@ -90,6 +90,7 @@ class Gate:
         fetcher = self.fetcher
         self._link.refuse(True)
         self._ahead.forget(put_back=self._closing)
+        self._handover.detach()
         self.fetcher = None
         for slot in list(self._slots.values()):
             if slot.state in (State.RUNNING, State.HELD) and dropped(slot):

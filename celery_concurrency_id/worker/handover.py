@@ -50,6 +50,11 @@ class HandOver:
         """
         self._on_message, self._parking, self._errors = on_message, parking, errors
 
+    def detach(self) -> None:
+        """The broker is gone, or the worker closes."""
+        if self._parking is not None:
+            self._parking.forget()
+
     def receive(self, slot: Slot, message: Any) -> bool:
         """Give a fetched message to Celery as if it had been consumed; say whether a task came of it."""
         assert self._on_message is not None
