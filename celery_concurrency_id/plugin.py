@@ -35,7 +35,7 @@ class ConcurrencyAMQP:
         app, policy = self.app, policy_of(self.app)
 
         def gated() -> frozenset[str]:
-            app.finalize(auto=True)  # binds the tasks that nobody has used yet
+            policy.look_up(app.tasks)  # which also binds the tasks that nobody has used yet
             return policy.gated
 
         return type("Queues", (DedicatedQueues,), {"gated": staticmethod(gated)})
@@ -44,8 +44,8 @@ class ConcurrencyAMQP:
 def install(app: Any) -> None:
     """Prepare a Celery app for tasks with a concurrency id.
 
-    ``QueuedTask`` does this when a task is bound; call it where tasks are gated by configuration only. Once is
-    enough, more does no harm.
+    ``QueuedTask`` does this when a task is bound; call it where tasks are gated by ``concurrency_tasks`` only, in
+    workers and producers alike. Once is enough, more does no harm.
     """
     steps = app.steps["consumer"]
     if _STEP in steps:

@@ -6,13 +6,16 @@ import logging
 import re
 import threading
 import weakref
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from fnmatch import fnmatchcase
+from types import SimpleNamespace
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from .exceptions import InvalidOption, InvalidSetting
 from .semaphore.announcer import Announcer, Silent
-from .settings import Settings, check_limit
+from .settings import TASK_OPTIONS, Settings, check_limit, tasks_of
 
 __all__ = ("UNSET", "Policy", "policy_of")
 
@@ -35,11 +38,15 @@ class _Unset:
 UNSET: Any = _Unset()
 
 
+#: What a task says that has no options of its own.
+_NOTHING = SimpleNamespace(concurrency_id=None, concurrency_limit=UNSET)
+
+
 class Policy:
     """What the gated tasks of one app say.
 
     Attributes:
-        ids: Concurrency id by task name, for every gated task that is bound.
+        ids: Concurrency id by task name, for every gated task that is known.
         gated: Every concurrency id.
     """
 
@@ -49,6 +56,10 @@ class Policy:
         self._settings: Settings | None = None
         self._warned: set[str] = set()
         self._announcer: Any = None
+        self._configured: Any = None
+        self._own: dict[str, Any] = {}
+        self._looked_up: set[str] = set()
+        self._lock = threading.RLock()
         self.ids: dict[str, str] = {}
         self.gated: frozenset[str] = frozenset()
 
@@ -81,7 +92,69 @@ class Policy:
         return Announcer(settings.url, settings.namespace, settings.options)
 
     def add(self, task: Any) -> None:
-        """Take in the options of a gated task.
+        """Take in the options of a gated task that is bound.
+
+        Raises:
+            InvalidOption: An option is wrong.
+        """
+        own = {option: getattr(task, option) for option in TASK_OPTIONS}  # not the task: it holds on to the app
+        with self._lock:
+            self._add(task)
+            self._own[task.name] = SimpleNamespace(**own)
+            self._looked_up.discard(task.name)
+
+    def id_of(self, name: str) -> str | None:
+        """Return the concurrency id of a task; None if it is not gated.
+
+        Nobody here needs to have the task's code: ``concurrency_tasks`` may gate what is only known by name.
+
+        Raises:
+            InvalidSetting: ``concurrency_tasks`` is wrong.
+        """
+        if name not in self._looked_up:
+            with self._lock:
+                self._look_up(name)
+                self._looked_up.add(name)
+        return self.ids.get(name)
+
+    def look_up(self, names: Iterable[str]) -> None:
+        """Take in what ``concurrency_tasks`` says of these tasks.
+
+        Raises:
+            InvalidSetting: ``concurrency_tasks`` is wrong.
+        """
+        for name in list(names):
+            self.id_of(name)
+
+    def _look_up(self, name: str) -> None:
+        entry = self._entry_of(name)
+        if entry is None or self._configured[entry] is None:
+            return
+        own = self._own.get(name, _NOTHING)
+        with _refusing(entry):
+            self._add(SimpleNamespace(name=name, **{**vars(own), **self._configured[entry]}))
+
+    def _read_configured(self) -> Mapping[str, Any]:
+        """Read ``concurrency_tasks``; what is wrong is wrong here, whoever has the code of the task."""
+        configured = tasks_of(self._app.conf)
+        for entry, options in configured.items():
+            said = {**vars(_NOTHING), "concurrency_id": "any", **(options or {})}
+            with _refusing(entry):
+                self._check(SimpleNamespace(name=entry, **said))
+        return configured
+
+    def _entry_of(self, name: str) -> str | None:
+        """Return which entry of ``concurrency_tasks`` is about a task: its own, else the first glob in order."""
+        if self._configured is None:
+            self._configured = self._read_configured()
+        if name in self._configured:
+            return name
+        if name.startswith("celery."):
+            return None  # Celery's own tasks are meant by their names, never by a glob
+        return next((glob for glob in self._configured if fnmatchcase(name, glob)), None)
+
+    def _check(self, task: Any) -> str:
+        """Return the concurrency id of a task whose options are right.
 
         Raises:
             InvalidOption: An option is wrong.
@@ -92,6 +165,10 @@ class Policy:
             raise InvalidOption(
                 task.name, "concurrency_limit", limit, "an int of 1 or more, None for no limit, or no option at all"
             )
+        return id
+
+    def _add(self, task: Any) -> None:
+        id, limit = self._check(task), task.concurrency_limit
         self.remove(task.name)
         self.ids[task.name] = id
         self.gated |= {id}
@@ -122,6 +199,7 @@ class Policy:
 
     def limits(self) -> dict[str, int | None]:
         """Return the limit of every id."""
+        self.look_up(self._app.tasks)
         return {id: self.limit_of(id) for id in sorted(self.gated)}
 
     def check_routes(self) -> None:
@@ -176,6 +254,16 @@ class Policy:
             low_limit,
             low_limit,
         )
+
+
+@contextmanager
+def _refusing(entry: str) -> Iterator[None]:
+    """Tell of a wrong option as of one that the configuration gives."""
+    try:
+        yield
+    except InvalidOption as exc:
+        expected = f"{exc.expected}, as {exc.option} of task {exc.task!r}"
+        raise InvalidSetting("concurrency_tasks", {entry: {exc.option: exc.value}}, expected) from None
 
 
 _policies: WeakKeyDictionary[Any, Policy] = WeakKeyDictionary()

@@ -11,7 +11,10 @@ from .exceptions import InvalidSetting
 from .semaphore.connect import is_redis_url, redacted
 from .semaphore.semaphore import SHORT_TIER
 
-__all__ = ("Settings", "check_limit")
+__all__ = ("TASK_OPTIONS", "Settings", "check_limit", "tasks_of")
+
+#: What ``concurrency_tasks`` may say of a task: the options of a ``QueuedTask``.
+TASK_OPTIONS = ("concurrency_id", "concurrency_limit")
 
 
 def check_limit(value: Any) -> bool:
@@ -31,6 +34,8 @@ class Settings:
         namespace: ``concurrency_namespace``: apps that share a Redis but no limits have different ones.
         default_limit: ``concurrency_default_limit``: for ids where nobody names a limit.
         limits: ``concurrency_limits``: limit by id or glob; stands over the decorators.
+        tasks: ``concurrency_tasks``: options by task name or glob, for tasks whose code says nothing of limits; stands
+            over the decorators.
         lease_ttl: ``concurrency_lease_ttl``: seconds until the slots of a worker that is silent, but still connected,
             are free.
         fetch_ahead: ``concurrency_fetch_ahead``: whether a worker may fetch the next message of an id while a short
@@ -45,6 +50,7 @@ class Settings:
     namespace: str = "celery"
     default_limit: int | None = 1
     limits: Mapping[str, int | None] = field(default_factory=dict)
+    tasks: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
     lease_ttl: float = 15.0
     fetch_ahead: bool = True
     on_lease_lost: str = "continue"
@@ -63,7 +69,7 @@ class Settings:
             for name in ("namespace", "default_limit", "limits", "lease_ttl", "fetch_ahead", "on_lease_lost")
             if conf.get(f"concurrency_{name}", _UNSET) is not _UNSET
         }
-        settings = cls(url=url, options=options, **known)
+        settings = cls(url=url, options=options, tasks=tasks_of(conf), **known)
         settings._check()
         return settings
 
@@ -99,6 +105,30 @@ class Settings:
 
 
 _UNSET = object()
+
+
+def tasks_of(conf: Any) -> Mapping[str, Mapping[str, Any] | None]:
+    """Read ``concurrency_tasks``, which is needed also where no Redis is known.
+
+    What the options may be is checked with the tasks, by the policy.
+
+    Raises:
+        InvalidSetting: It has not the right form, or names an option that does not exist.
+    """
+    tasks = conf.get("concurrency_tasks", _UNSET)
+    if tasks is _UNSET:
+        return {}
+    if not isinstance(tasks, Mapping):
+        raise InvalidSetting("concurrency_tasks", tasks, "a dict of options by task name or glob")
+    for name, options in tasks.items():
+        if not isinstance(name, str) or not (options is None or isinstance(options, Mapping)):
+            expected = "a dict of options, or None where no glob after it shall gate, for each task name or glob"
+            raise InvalidSetting("concurrency_tasks", {name: options}, expected)
+        for option, value in (options or {}).items():
+            if option not in TASK_OPTIONS:
+                expected = f"for task {name!r} none but the options {', '.join(TASK_OPTIONS)}"
+                raise InvalidSetting("concurrency_tasks", {name: {option: value}}, expected)
+    return tasks
 
 
 def _url(conf: Any) -> tuple[str, dict[str, Any]]:

@@ -15,6 +15,7 @@ from ..queues import dedicated_queue
 from ..semaphore.semaphore import semaphore
 from . import checks, compat, inspect  # noqa: F401  # inspect: registers its command
 from .children import Children
+from .configured import gate_configured
 from .events import SlotEvents
 from .fetch import Fetcher
 from .gate import Gate
@@ -44,6 +45,7 @@ class Concurrency(bootsteps.StartStopStep):
     def __init__(self, c: Any, **kwargs: Any) -> None:
         super().__init__(c, **kwargs)
         policy = policy_of(c.app)
+        gate_configured(c.app)
         self._ids: list[str] = c.app.amqp.queues.served()
         self._gate: Gate | None = None
         self._connection: Any = None
