@@ -14,6 +14,7 @@ from .ahead import Ahead
 from .hand import Hand
 from .handover import HandOver
 from .loop import BrokerLost
+from .lost import LostSlots
 from .slot import Slot, State
 
 __all__ = ("Gate",)
@@ -36,7 +37,8 @@ class Gate:
         link: The line to the semaphore.
         children: Watches pool processes.
         fetch_ahead: Whether messages may be fetched ahead.
-        on_lost: Called with the slot of a running task when it is lost.
+        on_lost: Called with the slot of a running task when it is lost, and its ``accepted`` when a process begins it
+            only after that.
     """
 
     def __init__(
@@ -48,7 +50,7 @@ class Gate:
         link: Any,
         children: Any,
         fetch_ahead: bool,
-        on_lost: Callable[[Slot], Any],
+        on_lost: LostSlots,
     ) -> None:
         self._loop = loop
         self._link = link
@@ -185,6 +187,8 @@ class Gate:
         if self._children is not None and slot.request is request:
             slot.pid = pid
             self._children.watch(pid)
+            if slot.token not in self._slots:
+                self._loop.call_soon(self._on_lost.accepted, slot)
 
     def child_died(self, pid: int) -> None:
         """A pool process is dead, and what it ran has ended."""
