@@ -12,10 +12,12 @@ from typing import Any, Callable
 from ..semaphore.semaphore import Report, Turn
 from .ahead import Ahead
 from .compat import clock
+from .events import SlotEvents
 from .full import FullIds
 from .hand import Hand
 from .handover import HandOver
 from .loop import BrokerLost
+from .lost import LostSlots
 from .slot import Slot, State
 
 __all__ = ("Gate",)
@@ -38,7 +40,8 @@ class Gate:
         link: The line to the semaphore.
         children: Watches pool processes.
         fetch_ahead: Whether messages may be fetched ahead.
-        on_lost: Called with the slot of a running task when it is lost.
+        on_lost: Called with the slot of a running task when it is lost, and its ``accepted`` when a process begins it
+            only after that.
         events: Tells of slots taken and freed.
     """
 
@@ -51,8 +54,8 @@ class Gate:
         link: Any,
         children: Any,
         fetch_ahead: bool,
-        on_lost: Callable[[Slot], Any],
-        events: Any,
+        on_lost: LostSlots,
+        events: SlotEvents,
     ) -> None:
         self._loop = loop
         self._link = link
@@ -195,6 +198,8 @@ class Gate:
         if self._children is not None and slot.request is request:
             slot.pid = pid
             self._children.watch(pid)
+            if slot.token not in self._slots:
+                self._loop.call_soon(self._on_lost.accepted, slot)
 
     def child_died(self, pid: int) -> None:
         """A pool process is dead, and what it ran has ended."""
