@@ -14,10 +14,12 @@ def make_app(conf: dict[str, Any], extension: bool = True) -> Celery:
     """Make the application.
 
     Args:
-        conf: Celery's settings. ``task_queues`` may be ``{name: queue_arguments}``.
+        conf: Celery's settings. ``task_queues`` may be ``{name: queue_arguments}``. ``many`` is no setting: so many
+            gated tasks stand beside the usual ones, ``many.000`` and so on, each with an id of its own.
         extension: Whether gated tasks are gated; a producer without the extension knows nothing of it.
     """
     conf = dict(conf)
+    many = conf.pop("many", 0)
     if "task_queues" in conf:
         # The first as a list of one queue, as users write it: the ordinary queue beside it stays.
         declared = conf["task_queues"].items()
@@ -27,6 +29,6 @@ def make_app(conf: dict[str, Any], extension: bool = True) -> Celery:
     base = None
     if extension:
         from celery_concurrency_id import QueuedTask as base
-    tasks.define(app, base)
+    tasks.define(app, base, many)
     app.finalize()
     return app
