@@ -16,6 +16,7 @@ from .events import SlotEvents
 from .full import FullIds
 from .hand import Hand
 from .handover import HandOver
+from .looks import Looks
 from .loop import BrokerLost
 from .lost import LostSlots
 from .slot import Slot, State
@@ -23,10 +24,6 @@ from .slot import Slot, State
 __all__ = ("Gate",)
 
 logger = logging.getLogger(__name__)
-
-#: Seconds before the next looks at a queue that was empty although a task was announced: RabbitMQ may show a message
-#: a moment after it was published.
-_LOOKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 
 
 class Gate:
@@ -70,6 +67,7 @@ class Gate:
         self._claimable: dict[str, int] = {}
         self._holding: Counter[str] = Counter()
         self._ahead = Ahead(self, self._handover, loop, fetch_ahead)
+        self._looks = Looks(loop, link.tell_lengths)
         self._window = 1  # places to request at a time while there is more work than was acquired
         self._seeking = False  # whether there may be work that no slot was acquired for
         self._scheduled = False
@@ -83,6 +81,7 @@ class Gate:
     def attach(self, fetcher: Any, parking: Any, on_message: Callable[[Any], Any]) -> None:
         """The broker is connected."""
         self.fetcher = fetcher
+        self._looks.attach(fetcher)
         self._handover.attach(on_message, parking, fetcher.errors)
         self._link.refuse(False)
         self._scheduled = False
@@ -95,6 +94,7 @@ class Gate:
         self._ahead.forget(put_back=self._closing)
         self._handover.detach()
         self.fetcher = None
+        self._looks.detach()
         for slot in list(self._slots.values()):
             if slot.state in (State.RUNNING, State.HELD) and dropped(slot):
                 slot.state = State.OPEN
@@ -145,6 +145,7 @@ class Gate:
                     self._lost(frozenset([verdict.token]))
         for grant in turn.grants:
             slot = Slot(grant.id, grant.token, grant.seq, grant.keep, grant.ahead)
+            self._looks.granted(slot)
             self._slots[grant.token] = slot
             self._holding[grant.id] += 1
             self._claimable[grant.id] = grant.claimable + 1
@@ -321,6 +322,7 @@ class Gate:
                 self._found_nothing(slot)
                 return
             self.counted(slot.id)
+            self._looks.fetched(slot.id)
             if not self._lease_stands():
                 # The worker was frozen while it fetched: the slot may be somebody else's by now.
                 self.fetcher.put_back(message)
@@ -340,11 +342,19 @@ class Gate:
         self._ahead.consider(slot)
 
     def _found_nothing(self, slot: Slot) -> None:
-        if self.fetcher.lagging and slot.fresh and slot.looks < len(_LOOKS):
-            slot.state = State.WAITING
-            self._loop.call_later(_LOOKS[slot.looks], self._look_again, slot)
-            slot.looks += 1
-            return
+        if self.fetcher.lagging:
+            if not slot.fresh:
+                # What was known when the last task started may be stale. If the semaphore still has something
+                # announced, it grants a slot for that.
+                self._claimable[slot.id] = 0
+                self._give_back(slot)
+                return
+            pause = self._looks.pause(slot)
+            if pause is not None:
+                slot.state = State.WAITING
+                self._loop.call_later(pause, self._look_again, slot)
+                return
+            self._looks.go_on(slot.id)
         self._claimable[slot.id] = 0
         self._forget(slot, Report("drop", slot.id, slot.token, "", slot.seq))
 
@@ -355,6 +365,7 @@ class Gate:
             self._schedule()
 
     def _give_back(self, slot: Slot) -> None:
+        self._looks.given_back(slot)
         self._forget(slot, Report("release", slot.id, slot.token))
 
     def _forget(self, slot: Slot, report: Report) -> None:

@@ -16,11 +16,13 @@ def make_app(conf: dict[str, Any], extension: bool = True, code: bool = True) ->
 
     Args:
         conf: Celery's settings. ``task_queues`` may be ``{name: queue_arguments}``; with ``django``, they are written
-            as in a Django project.
+            as in a Django project. ``many`` is no setting: so many gated tasks stand beside the usual ones,
+            ``many.000`` and so on, each with an id of its own.
         extension: Whether gated tasks are gated; a producer without the extension knows nothing of it.
         code: Whether it has the tasks, or knows only their names.
     """
     conf = dict(conf)
+    many = conf.pop("many", 0)
     if "task_queues" in conf:
         # The first as a list of one queue, as users write it: the ordinary queue beside it stays.
         declared = conf["task_queues"].items()
@@ -38,6 +40,6 @@ def make_app(conf: dict[str, Any], extension: bool = True, code: bool = True) ->
 
         install(app)
     if code:
-        tasks.define(app, base)
+        tasks.define(app, base, many)
     app.finalize()
     return app

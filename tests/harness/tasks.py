@@ -62,7 +62,7 @@ def collect(self: Task, received: Any, tag: Any = None) -> Any:
         return received
 
 
-def define(app: Celery, base: type[Task] | None) -> None:
+def define(app: Celery, base: type[Task] | None, many: int = 0) -> None:
     """Define the tasks; without a base they are ordinary tasks of the same names."""
 
     # Not shared: Celery would give the tasks of each app to all others in the process, ungated ones for gated ones.
@@ -101,6 +101,8 @@ def define(app: Celery, base: type[Task] | None) -> None:
     gated(retrying, "retrying", "retrying", 1)
     gated(autoretrying, "autoretrying", "autoretrying", 1, autoretry_for=(ValueError,), default_retry_delay=0)
     gated(collect, "body", "body", 1)
+    for number in range(many):
+        gated(work, f"many.{number:03}", f"many.{number:03}", 1)
 
     # Only the configuration gates these, where it does (``CONFIGURED``).
     add(work, name="legacy.render", log_id="legacy_two")
