@@ -190,7 +190,11 @@ class Gate:
         """
         if self._closing or self._loop.inside():
             # Once the worker closes, its loop no longer runs; what is left to do then is safe from any thread.
-            self._ended(slot, request, unless_alive)
+            try:
+                self._ended(slot, request, unless_alive)
+            except BrokerLost as lost:
+                # The pool, whose callback this is, would keep it to itself.
+                self._loop.call_soon(_pass_on, lost)
         else:
             self._loop.call_soon(self._ended, slot, request, unless_alive)
 
@@ -422,3 +426,7 @@ class Gate:
     def holding(self, id: str) -> int:
         """Return how many slots of an id are held here."""
         return self._holding[id]
+
+
+def _pass_on(lost: BrokerLost) -> None:
+    raise lost
