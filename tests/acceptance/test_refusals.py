@@ -7,9 +7,6 @@ from typing import Any, Callable
 import pytest
 
 from harness.setup import Setup
-from harness.waiting import stays
-
-NO_REDIS = "redis://127.0.0.1:1/0"
 
 REFUSED = {
     "memory": ({"broker_url": "memory://"}, ["UnsupportedBroker", "'memory'", "Redis (also by Sentinel) or RabbitMQ"]),
