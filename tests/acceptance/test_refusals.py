@@ -8,8 +8,6 @@ import pytest
 
 from harness.setup import Setup
 
-NO_REDIS = "redis://127.0.0.1:1/0"
-
 REFUSED = {
     "memory": ({"broker_url": "memory://"}, ["UnsupportedBroker", "'memory'", "Redis (also by Sentinel) or RabbitMQ"]),
     "filesystem": ({"broker_url": "filesystem://"}, ["UnsupportedBroker", "'filesystem'"]),
