@@ -7,6 +7,7 @@ from typing import Any
 from celery.utils.imports import symbol_by_name
 from kombu.utils.objects import cached_property
 
+from .bounded import bounded
 from .policy import policy_of
 from .producer import announcing
 from .queues import DedicatedQueues
@@ -28,7 +29,8 @@ class ConcurrencyAMQP:
 
     @cached_property
     def send_task_message(self) -> Any:
-        return announcing(self._create_task_sender(), policy_of(self.app))  # type: ignore[attr-defined]
+        send = bounded(self._create_task_sender(), self.app)  # type: ignore[attr-defined]
+        return announcing(send, policy_of(self.app))
 
     @property
     def queues_cls(self) -> Any:

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from .exceptions import InvalidOption, InvalidSetting
 from .semaphore.announcer import Announcer, Silent
+from .semaphore.reservations import Reservations
 from .settings import TASK_OPTIONS, Settings, check_limit, tasks_of
 
 __all__ = ("UNSET", "Policy", "policy_of")
@@ -39,7 +40,7 @@ UNSET: Any = _Unset()
 
 
 #: What a task says that has no options of its own.
-_NOTHING = SimpleNamespace(concurrency_id=None, concurrency_limit=UNSET)
+_NOTHING = SimpleNamespace(concurrency_id=None, concurrency_limit=UNSET, concurrency_max_waiting=UNSET)
 
 
 class Policy:
@@ -56,6 +57,8 @@ class Policy:
         self._settings: Settings | None = None
         self._warned: set[str] = set()
         self._announcer: Any = None
+        self._reservations: Any = None
+        self._bounds: dict[str, dict[str, int | None]] = {}
         self._configured: Any = None
         self._own: dict[str, Any] = {}
         self._looked_up: set[str] = set()
@@ -90,6 +93,14 @@ class Policy:
             logger.warning("tasks are published without an announcement, and start when a worker polls: %s", exc)
             return Silent()
         return Announcer(settings.url, settings.namespace, settings.options)
+
+    @property
+    def reservations(self) -> Any:
+        """What keeps places in queues that are bounded; None where the app knows no Redis."""
+        if self._reservations is None and not isinstance(self.announcer, Silent):
+            settings = self.settings
+            self._reservations = Reservations(settings.url, settings.namespace, settings.options)
+        return self._reservations
 
     def add(self, task: Any) -> None:
         """Take in the options of a gated task that is bound.
@@ -160,11 +171,11 @@ class Policy:
             InvalidOption: An option is wrong.
         """
         id = self._checked_id(task)
-        limit = task.concurrency_limit
-        if limit is not UNSET and not check_limit(limit):
-            raise InvalidOption(
-                task.name, "concurrency_limit", limit, "an int of 1 or more, None for no limit, or no option at all"
-            )
+        for option, none in (("concurrency_limit", "limit"), ("concurrency_max_waiting", "bound")):
+            number = getattr(task, option)
+            if number is not UNSET and not check_limit(number):
+                expected = f"an int of 1 or more, None for no {none}, or no option at all"
+                raise InvalidOption(task.name, option, number, expected)
         return id
 
     def _add(self, task: Any) -> None:
@@ -175,12 +186,15 @@ class Policy:
         if limit is not UNSET:
             self._explicit.setdefault(id, {})[task.name] = limit
             self._warn_of_difference(id)
+        if task.concurrency_max_waiting is not UNSET:
+            self._bounds.setdefault(id, {})[task.name] = task.concurrency_max_waiting
 
     def remove(self, name: str) -> None:
         """Forget a task, where it is bound anew with other options."""
         id = self.ids.pop(name, None)
         if id is not None:
             self._explicit.get(id, {}).pop(name, None)
+            self._bounds.get(id, {}).pop(name, None)
             self.gated = frozenset(self.ids.values())
 
     def limit_of(self, id: str) -> int | None:
@@ -196,6 +210,20 @@ class Policy:
             numbers = [limit for limit in explicit.values() if limit is not None]
             return min(numbers) if numbers else None
         return self.settings.default_limit
+
+    def max_waiting_of(self, id: str) -> int | None:
+        """Return how many tasks of an id may wait: by its setting, else the lowest explicit one, else the default."""
+        bound = self.settings.max_waiting
+        if isinstance(bound, Mapping):
+            if id in bound:
+                return bound[id]
+            for glob, number in bound.items():
+                if fnmatchcase(id, glob):
+                    return number
+        explicit = self._bounds.get(id)
+        if explicit:
+            return min((number for number in explicit.values() if number is not None), default=None)
+        return None if isinstance(bound, Mapping) else bound
 
     def limits(self) -> dict[str, int | None]:
         """Return the limit of every id."""

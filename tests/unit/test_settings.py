@@ -22,6 +22,7 @@ def test_the_defaults(make_app: Any) -> None:
         default_limit=1,
         limits={},
         tasks={},
+        max_waiting=None,
         lease_ttl=15.0,
         fetch_ahead=True,
         on_lease_lost="continue",
@@ -36,6 +37,7 @@ def test_every_setting_is_read(make_app: Any) -> None:
         concurrency_default_limit=3,
         concurrency_limits={"gpu": 2, "free*": None},
         concurrency_tasks={"legacy": {"concurrency_id": "gpu"}},
+        concurrency_max_waiting={"gpu": 100, "free*": None},
         concurrency_lease_ttl=30,
         concurrency_fetch_ahead=False,
         concurrency_on_lease_lost="terminate",
@@ -48,11 +50,12 @@ def test_every_setting_is_read(make_app: Any) -> None:
         3,
         {"gpu": 2, "free*": None},
         {"legacy": {"concurrency_id": "gpu"}},
+        {"gpu": 100, "free*": None},
         30,
         False,
         "terminate",
     )
-    assert len(dataclasses.fields(settings)) == 9, "a new setting needs its place in these tests"
+    assert len(dataclasses.fields(settings)) == 10, "a new setting needs its place in these tests"
 
 
 def test_settings_cannot_be_changed_once_read(make_app: Any) -> None:
@@ -67,6 +70,7 @@ def test_settings_cannot_be_changed_once_read(make_app: Any) -> None:
         *(("default_limit", value) for value in (0, -1, True, 1.5, "1")),
         *(("limits", value) for value in (["gpu"], "gpu", {"gpu": 0}, {"gpu": True}, {"gpu": "2"}, {7: 2})),
         *(("tasks", value) for value in (["a"], "a", None, {7: {}}, {"a": 1}, {"a": {"limit": 1}})),
+        *(("max_waiting", value) for value in (0, -1, True, 1.5, "9", [9], {"gpu": 0}, {"gpu": "9"}, {7: 9})),
         *(("lease_ttl", value) for value in (0, -1, 2.9, True, "15", None)),
         *(("fetch_ahead", value) for value in (1, "yes", None)),
         *(("on_lease_lost", value) for value in ("", "stop", True, None)),
@@ -142,6 +146,7 @@ def test_a_django_project_writes_every_one_in_capitals_with_its_prefix() -> None
         "default_limit": 4,
         "limits": {"gpu": 2},
         "tasks": {"legacy": {"concurrency_id": "gpu"}},
+        "max_waiting": 50,
         "lease_ttl": 20,
         "fetch_ahead": False,
         "on_lease_lost": "terminate",
