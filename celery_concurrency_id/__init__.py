@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from .exceptions import ConcurrencyError, InvalidOption, InvalidSetting, SemaphoreUnavailable, UnsupportedBroker
+from .control import Concurrency
+from .exceptions import (
+    ConcurrencyError,
+    InvalidControl,
+    InvalidOption,
+    InvalidSetting,
+    SemaphoreUnavailable,
+    UnsupportedBroker,
+)
 from .plugin import install
 from .task import QueuedTask
 
 __all__ = (
+    "Concurrency",
     "ConcurrencyError",
+    "InvalidControl",
     "InvalidOption",
     "InvalidSetting",
     "QueuedTask",

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ("ConcurrencyError", "InvalidOption", "InvalidSetting", "SemaphoreUnavailable", "UnsupportedBroker")
+__all__ = (
+    "ConcurrencyError",
+    "InvalidControl",
+    "InvalidOption",
+    "InvalidSetting",
+    "SemaphoreUnavailable",
+    "UnsupportedBroker",
+)
 
 
 class ConcurrencyError(Exception):
@@ -44,6 +51,24 @@ class InvalidSetting(ConcurrencyError, ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.setting, self.value, self.expected)
+
+
+class InvalidControl(ConcurrencyError, ValueError):
+    """An operator asked for something that cannot be; raised before anything was changed.
+
+    Attributes:
+        command: What was asked for, as ``"set"``.
+        argument: Name of the wrong argument.
+        value: What was given.
+        expected: What would be right.
+    """
+
+    def __init__(self, command: str, argument: str, value: Any, expected: str) -> None:
+        self.command, self.argument, self.value, self.expected = command, argument, value, expected
+        super().__init__(f"{command}: {argument} {value!r} is refused: expected {expected}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.command, self.argument, self.value, self.expected)
 
 
 class SemaphoreUnavailable(ConcurrencyError):

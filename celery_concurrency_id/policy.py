@@ -120,6 +120,13 @@ class Policy:
             return min(numbers) if numbers else None
         return self.settings.default_limit
 
+    def source_of(self, id: str) -> str:
+        """Return where the limit of an id comes from: ``"concurrency_limits"``, ``"task"`` or ``"default"``."""
+        limits = self.settings.limits
+        if id in limits or any(fnmatchcase(id, glob) for glob in limits):
+            return "concurrency_limits"
+        return "task" if self._explicit.get(id) else "default"
+
     def limits(self) -> dict[str, int | None]:
         """Return the limit of every id."""
         return {id: self.limit_of(id) for id in sorted(self.gated)}
