@@ -35,7 +35,6 @@ class Duration(click.ParamType):  # type: ignore[type-arg]  # generic for type c
 DURATION = Duration()
 
 
-@json_option
 def _say(ctx: Any, status: IdStatus, as_json_: bool) -> None:
     if as_json_:
         as_json(ctx, status)

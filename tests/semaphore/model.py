@@ -323,6 +323,11 @@ class Model:
             self._wake()
         return slot, told
 
+    def look(self) -> None:
+        self._lapse()
+        if self.lapsed and not self.recovery_ms:
+            self._wake()
+
     def _changed(self, id: str) -> None:
         self._recall(id)
         self._refresh()

@@ -45,6 +45,7 @@ class World:
         self.peers: list[Peer] = []
         self._tasks = 0
         self._exceeded: set[str] = set()
+        self._looked = False
         self._doubtful: set[str] = set()
 
     def close(self) -> None:
@@ -155,7 +156,8 @@ class World:
     def look(self) -> None:
         """What an operator is told is what is so."""
         self.tick()
-        self.model._lapse()
+        self.model.look()
+        self._looked = True  # it tries who listens
         overview = self.operator.overview(IDS)
         for row in overview.rows:
             state = self.model.ids[row.id]
@@ -173,9 +175,7 @@ class World:
                 task, _, retries = member.rpartition(":")
                 _, places = self.operator.locate(task, 3, IDS)
                 assert (row.id, rank, int(retries)) in [(place.id, place.rank, place.retries) for place in places]
-        for peer in self.alive():
-            while peer.mailbox.listening and (word := next(iter(peer.mailbox.read()), None)):
-                assert word == "ping"
+        self._check(called=True)
 
     # A worker's life
 
@@ -427,10 +427,11 @@ class World:
         assert not differ, f"Redis and the model differ (key: Redis, model): {differ}"
         for peer in self.alive():
             if peer.mailbox.listening:
-                mail = peer.mailbox.read()
+                mail = [word for word in peer.mailbox.read() if word != "ping" or not self._looked]
                 assert mail == self.model.mail[peer.name], f"mail of {peer.name}"
                 peer.mail += mail
         self.model.mail.clear()
+        self._looked = False
         self._check_limits(may_exceed or self.model.lapsed)
         self.model.lapsed = False
         if called and not self.model.recovery_ms:

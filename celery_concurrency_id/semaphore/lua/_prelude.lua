@@ -99,7 +99,7 @@ local function end_override(id)
   redis.call('HDEL', P .. 'id:' .. id, 'override', 'override_until', 'override_by', 'override_note', 'override_at')
 end
 
--- Ends the overrides whose time is over. Every call that grants does this first.
+-- Ends the overrides whose time is over; returns how many. Every call that grants does this first.
 local function lapse()
   local over = redis.call('ZRANGEBYSCORE', P .. 'controlled', '-inf', int(now), 'LIMIT', 0, 50)
   for _, id in ipairs(over) do
@@ -107,6 +107,7 @@ local function lapse()
     note_control(id)
     revise(id)
   end
+  return #over
 end
 
 -- Where a fleet has ready ids and an idle worker, invites one. The invited worker's own turn invites the next.

@@ -6,7 +6,7 @@
 --          fields  limit, override, override_until, override_by, override_note, override_at, paused, paused_by,
 --                  paused_note, paused_at, seq, unseen: as keys.py says, each nil where there is none
 
-lapse()
+if lapse() > 0 and recovery_ms() == 0 then wake() end
 
 -- A worker is taken for alive if it was heard within three seconds, or listens still.
 local alive = {}
