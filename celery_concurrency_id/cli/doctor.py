@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 from celery.platforms import EX_FAILURE
 
@@ -23,7 +24,8 @@ __all__ = ("Finding", "doctor", "examine")
 _SILENT = 5.0
 
 
-class Finding(NamedTuple):
+@dataclass(frozen=True)
+class Finding:
     """What one check found; ``problem`` says what to change, and is empty where all is well."""
 
     check: str
@@ -40,7 +42,7 @@ def doctor(ctx: Any, as_json_: bool, **kwargs: Any) -> None:
     findings = list(examine(ctx.obj.app, control_of(ctx)))
     problems = [finding for finding in findings if finding.problem]
     if as_json_:
-        as_json(ctx, {"ok": not problems, "checks": [finding._asdict() for finding in findings]})
+        as_json(ctx, {"ok": not problems, "checks": findings})
     else:
         for finding in findings:
             word = ctx.obj.ERROR if finding.problem else ctx.obj.OK

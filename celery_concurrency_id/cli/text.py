@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
-from ..control.views import IdDetails, IdStatus
+from ..control.views import IdDetails, IdStatus, Override
 from ..control.why import seconds
 
 __all__ = ("details_text", "limit_text", "line_of", "printable", "status_table", "table")
@@ -30,9 +30,10 @@ def limit_text(limit: int | None) -> str:
 
 def line_of(status: IdStatus) -> str:
     """Return how an id is, on one line."""
+    source = f"override, else {limit_text(status.code_limit)}" if status.override else status.source
     return printable(
-        f"{status.id}: limit {limit_text(status.limit)} ({_source(status)}), {status.running} running, "
-        f"{status.waiting} waiting" + (f", paused {_paused(status)}" if status.pause else "")
+        f"{status.id}: limit {limit_text(status.limit)} ({source}), {status.running} running, "
+        f"{status.waiting} waiting" + (", paused" if status.pause else "")
     )
 
 
@@ -54,8 +55,11 @@ def _source(status: IdStatus) -> str:
     override = status.override
     if override is None:
         return status.source
-    ends = f", {seconds(max(0.0, override.until - time.time()))} left" if override.until else ""
-    return f"override by {override.by}{ends}, else {limit_text(status.code_limit)}"
+    return f"override by {override.by}{_left(override)}, else {limit_text(status.code_limit)}"
+
+
+def _left(override: Override) -> str:
+    return f", {seconds(max(0.0, override.until - time.time()))} left" if override.until else ""
 
 
 def _paused(status: IdStatus) -> str:
@@ -68,8 +72,11 @@ def details_text(details: IdDetails) -> str:
     """Return an id with its holders and the head of its queue."""
     status = details.status
     parts = [line_of(status)]
-    if status.override and status.override.note:
-        parts.append(f"limit set because: {printable(status.override.note)}")
+    if status.override:
+        note = f": {status.override.note}" if status.override.note else ""
+        parts.append(printable(f"limit set by {status.override.by}{_left(status.override)}{note}"))
+    if status.pause:
+        parts.append(printable(f"paused {_paused(status)}"))
     if not status.workers:
         parts.append("no worker that is alive serves it")
     if details.holders:

@@ -66,8 +66,8 @@ class Turn:
         """Return the same without leave to keep any slot: something was lowered or paused since."""
         return replace(
             self,
-            verdicts=tuple(verdict._replace(keep=False, ahead=False) for verdict in self.verdicts),
-            grants=tuple(grant._replace(keep=False, ahead=False) for grant in self.grants),
+            verdicts=tuple(Verdict(each.token, False, each.held, each.claimable, False) for each in self.verdicts),
+            grants=tuple(Grant(each.id, each.token, each.seq, each.claimable, False, False) for each in self.grants),
         )
 
 

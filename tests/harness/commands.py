@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
 import celery_concurrency_id
+from harness.setup import Setup
+from harness.worker import CeleryProcess
 
-__all__ = ("command_path",)
+__all__ = ("command_path", "run_command")
 
 
 def command_path(directory: Path) -> str:
@@ -33,3 +36,12 @@ def command_path(directory: Path) -> str:
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: celery-concurrency-id\nVersion: 0\n", encoding="utf-8")
     (info / "entry_points.txt").write_text("[celery.commands]\n" + section[1].replace('"', ""), encoding="utf-8")
     return os.pathsep.join(filter(None, [before, str(directory)]))
+
+
+def run_command(setup: Setup, *words: str, answer: str = "") -> subprocess.CompletedProcess[str]:
+    """Run ``celery -A ... words`` with a setup's configuration until it ends; ``answer`` is what a user types."""
+    process = CeleryProcess("command", setup.conf, setup.directory, *words)
+    env = {**os.environ, **process.environment, "PYTHONPATH": command_path(setup.directory / "commands")}
+    return subprocess.run(
+        process.argv, cwd=process.cwd, env=env, input=answer, capture_output=True, text=True, timeout=120
+    )

@@ -39,9 +39,20 @@ OPERATOR_CALLS: dict[str, Any] = {
 #: How many arguments the header promises for each thing of a list, and the replies that a binding can read.
 EACH = {"beat": 2, "join": 3, "locate": 1, "overview": 1, "serve": 2, "turn": 5}
 REPLIES: dict[str, Any] = {
-    **{"beat": [b"lost"], "join": [1, 0, [], 0], "turn": [b"epoch"], "announce": 1, "leave": 0, "serve": 1},
-    **{"forget": 0, "holders": [1, [], []], "ids": [], "limit": 1, "locate": [[], []], "overview": [1, 0, []]},
-    **{"pause": 0, "release": [0, b"", 0]},
+    "beat": [b"lost"],
+    "join": [1, 0, [], 0],
+    "turn": [b"epoch"],
+    "announce": 1,
+    "leave": 0,
+    "serve": 1,
+    "forget": 0,
+    "holders": [1, [], []],
+    "ids": [],
+    "limit": 1,
+    "locate": [[], []],
+    "overview": [1, 0, []],
+    "pause": 0,
+    "release": [0, b"", 0],
 }
 
 
