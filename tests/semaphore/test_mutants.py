@@ -138,7 +138,6 @@ MUTANTS = {
         "    end\n  end\n  refresh(id)\nend\n\n-- Notes",
         "    end\n  end\nend\n\n-- Notes",
     ),
-    "a change wakes during a recovery": ("revise(id)\nif recovery_ms() == 0 then wake() end", "revise(id)\nwake()"),
     "a release by hand wakes nobody": (
         "refresh(id)\nif recovery_ms() == 0 then wake() end\nreturn {1",
         "refresh(id)\nreturn {1",
