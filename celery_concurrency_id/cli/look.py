@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -9,21 +11,35 @@ from celery.bin.base import CeleryOption
 from celery.platforms import EX_UNAVAILABLE
 
 from .group import as_json, asking, command, id_argument, json_option
+from .rates import Rates
 from .text import details_text, printable, status_table
 
 __all__ = ("list_", "show", "why")
 
 
 @command("list")
+@click.option(
+    "-r",
+    "--rate",
+    cls=CeleryOption,
+    type=click.FloatRange(0.1),
+    help="Look twice, so many seconds apart, and show the tasks per second that left each queue.",
+)
 @json_option
-def list_(ctx: Any, as_json_: bool, **kwargs: Any) -> None:
+def list_(ctx: Any, rate: float | None, as_json_: bool, **kwargs: Any) -> None:
     """List every concurrency id: limit, where it comes from, running and waiting tasks."""
+    rates = Rates()
     with asking(ctx) as control:
         statuses = control.list()
+        speeds = rates.since_last(statuses)
+        if rate:
+            time.sleep(rate)
+            statuses = control.list()
+            speeds = rates.since_last(statuses)
     if as_json_:
-        as_json(ctx, statuses)
+        as_json(ctx, [{**asdict(each), "rate": speeds.get(each.id)} for each in statuses])
     elif statuses:
-        ctx.obj.echo(status_table(statuses))
+        ctx.obj.echo(status_table(statuses, speeds if rate else None))
     else:
         ctx.obj.echo("No concurrency ids: no task of this app has a limit, and no worker serves one.")
 

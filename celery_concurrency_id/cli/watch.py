@@ -8,8 +8,8 @@ from typing import Any
 import click
 from celery.bin.base import CeleryOption
 
-from ..control.views import IdStatus
 from .group import as_json, asking, command, json_option
+from .rates import Rates
 from .text import status_table
 
 __all__ = ("watch",)
@@ -33,26 +33,19 @@ def watch(ctx: Any, ids: tuple[str, ...], interval: float, count: int | None, as
 
     With --json, one line for each look.
     """
-    before: dict[str, int] = {}
-    looked, looks = 0.0, 0
+    rates, looks = Rates(), 0
     try:
         while count is None or looks < count:
             if looks:
                 time.sleep(interval)
             with asking(ctx) as control:
                 statuses = [status for status in control.list() if not ids or status.id in ids]
-            now = time.monotonic()
-            rates = _rates(before, statuses, now - looked)
-            before, looked, looks = {each.id: each.taken for each in statuses}, now, looks + 1
+            speeds, looks = rates.since_last(statuses), looks + 1
             if as_json_:
-                as_json(ctx, {"time": time.time(), "ids": statuses, "rates": rates})
+                as_json(ctx, {"time": time.time(), "ids": statuses, "rates": speeds})
             else:
                 click.clear()
                 ctx.obj.echo(f"{time.strftime('%H:%M:%S')}  every {interval:g} s, Ctrl-C ends\n")
-                ctx.obj.echo(status_table(statuses, rates))
+                ctx.obj.echo(status_table(statuses, speeds))
     except KeyboardInterrupt:
         pass
-
-
-def _rates(before: dict[str, int], statuses: list[IdStatus], seconds: float) -> dict[str, float]:
-    return {each.id: max(0.0, each.taken - before[each.id]) / seconds for each in statuses if each.id in before}

@@ -133,6 +133,11 @@ def test_watch_looks_again_and_again(say: Callable[..., str], celery_setup: Setu
     assert "RATE" in say("watch", "-c", "1")
 
 
+def test_rates_are_told_where_they_are_asked_for(say: Callable[..., str]) -> None:
+    assert {each["rate"] for each in json.loads(say("list", "--json"))} == {None}
+    assert {each["rate"] for each in json.loads(say("list", "--rate", "0.1", "--json"))} == {0.0}
+
+
 def test_doctor_finds_nothing_wrong_and_then_what_is(say: Callable[..., str], make_setup: Callable[..., Setup]) -> None:
     assert all(line.startswith("OK ") for line in say("doctor").splitlines())
 

@@ -151,12 +151,16 @@ class SemaphoreMachine(RuleBasedStateMachine):
 
     @rule(
         id=ids,
+        pick=picks,
         event=st.sampled_from(["raise", "lower", "unlimited", "for a time", "reset", "pause", "resume", "look"]),
         seldom=st.integers(0, 1),
     )
-    def operator(self, id: str, event: str, seldom: int) -> None:
+    def operator(self, id: str, pick: int, event: str, seldom: int) -> None:
         if seldom:
             return
+        held = [work.id for peer in self.world.alive() for work in peer.held.values()]
+        if held and event != "resume":
+            id = held[pick % len(held)]  # a change that matters at once
         if event in ("pause", "resume"):
             self.world.pause(id, event == "pause")
         elif event == "look":

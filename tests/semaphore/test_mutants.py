@@ -131,7 +131,6 @@ MUTANTS = {
     ),
     "a pause is not heeded": ("if free and paused then return -1 end", ""),
     "a pause lets slots be kept": ("if free and paused then return -1 end", "if free and paused then return 0 end"),
-    "a pause costs a worker that joins its slots": ("local free = room(id)", "local free = free_slots(id)"),
     "nobody is told of a lower limit": ("        redis.call('PUBLISH', P .. 'mail:' .. worker, 'recall ' .. id)\n", ""),
     "a change wakes nobody": ("revise(id)\nif recovery_ms() == 0 then wake() end", "revise(id)"),
     "a change makes nothing ready": (

@@ -9,7 +9,9 @@ import pytest
 from celery import Celery
 
 from celery_concurrency_id import Concurrency, InvalidControl, SemaphoreUnavailable
+from celery_concurrency_id.cli import rates
 from celery_concurrency_id.cli.text import printable, table
+from celery_concurrency_id.control.views import IdStatus
 from celery_concurrency_id.worker.commands import limit_of
 
 
@@ -65,3 +67,16 @@ def test_a_limit_as_a_word(word: Any, limit: Any) -> None:
 def test_what_others_wrote_does_not_steer_a_terminal() -> None:
     assert printable("a\x1b[31mb\nc") == "a?[31mb?c"
     assert table(["ID", "N"], [["\x1b]0;x\x07", "1"]]).splitlines() == ["ID       N", "?]0;x?   1"]
+
+
+def test_a_rate_is_the_difference_of_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([100.0, 102.0, 104.0])
+    monkeypatch.setattr(rates.time, "monotonic", lambda: next(times))
+
+    def status(id: str, taken: int) -> IdStatus:
+        return IdStatus(id, 1, "task", 1, None, None, 0, 0, None, 1, taken)
+
+    looks = rates.Rates()
+    assert looks.since_last([status("gpu", 10)]) == {}
+    assert looks.since_last([status("gpu", 15), status("new", 3)]) == {"gpu": 2.5}
+    assert looks.since_last([status("gpu", 2), status("new", 3)]) == {"gpu": 0.0, "new": 0.0}, "Redis lost its data"
