@@ -34,7 +34,7 @@ __all__ = (
 
 
 @click.group(name="concurrency", cls=DYMGroup)
-def concurrency() -> None:
+def concurrency(**kwargs: Any) -> None:  # options of the app that Celery adds to every command
     """Look at concurrency limits, and change them while everything runs."""
 
 
