@@ -8,6 +8,7 @@ from .exceptions import (
     InvalidControl,
     InvalidOption,
     InvalidSetting,
+    QueueFullError,
     SemaphoreUnavailable,
     UnsupportedBroker,
 )
@@ -20,6 +21,7 @@ __all__ = (
     "InvalidControl",
     "InvalidOption",
     "InvalidSetting",
+    "QueueFullError",
     "QueuedTask",
     "SemaphoreUnavailable",
     "UnsupportedBroker",

@@ -13,6 +13,7 @@ from celery_concurrency_id import (
     InvalidControl,
     InvalidOption,
     InvalidSetting,
+    QueueFullError,
     SemaphoreUnavailable,
     UnsupportedBroker,
 )
@@ -21,6 +22,7 @@ ERRORS = [
     InvalidControl("set", "limit", 0, "an int"),
     InvalidOption("resize", "concurrency_limit", 0, "an int"),
     InvalidSetting("concurrency_url", "amqp://", "a Redis"),
+    QueueFullError("gpu_queue", 20, 20),
     SemaphoreUnavailable("turn: timed out"),
     UnsupportedBroker("sqs", "Redis or RabbitMQ"),
 ]
