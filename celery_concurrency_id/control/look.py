@@ -27,9 +27,10 @@ def line_to(app: Any) -> Iterator[OperatorVerbs]:
 
 
 def gated(app: Any) -> frozenset[str]:
-    """Return the ids that the app's tasks name."""
-    app.finalize(auto=True)
-    return policy_of(app).gated
+    """Return the ids that the app's tasks name, or its configuration for them."""
+    policy = policy_of(app)
+    policy.look_up(app.tasks)  # which also binds the tasks that nobody has used yet
+    return policy.gated
 
 
 def known_ids(app: Any, line: OperatorVerbs) -> list[str]:
