@@ -11,6 +11,7 @@ from celery import Celery
 from celery_concurrency_id import Concurrency, InvalidControl, SemaphoreUnavailable
 from celery_concurrency_id.cli import rates
 from celery_concurrency_id.cli.text import printable, table
+from celery_concurrency_id.control.look import gated
 from celery_concurrency_id.control.views import IdStatus
 from celery_concurrency_id.worker.commands import limit_of
 
@@ -55,6 +56,15 @@ def test_what_is_right_needs_redis(control: Concurrency) -> None:
     for call in (lambda: control.set("gpu", None, expires=timedelta(hours=1)), lambda: control.pause("gpu")):
         with pytest.raises(SemaphoreUnavailable):
             call()
+
+
+def test_ids_of_tasks_that_are_gated_by_configuration_are_known(
+    make_app: Callable[..., Celery], ordinary: Callable[..., Any]
+) -> None:
+    app = make_app(concurrency_tasks={"legacy.*": {"concurrency_id": "old"}})
+    ordinary(app, "legacy.render")
+
+    assert gated(app) == {"old"}
 
 
 @pytest.mark.parametrize(
