@@ -56,8 +56,8 @@ def examine(app: Any, control: Concurrency) -> Iterator[Finding]:
     policy = policy_of(app)
     try:
         where = redacted(policy.settings.url)
+        policy.limits()  # looks every task up, which the routes need
         policy.check_routes()
-        policy.limits()
     except ConcurrencyError as exc:
         yield Finding("settings", str(exc))
         if isinstance(exc, InvalidSetting):

@@ -76,7 +76,7 @@ def test_a_limit_as_a_word(word: Any, limit: Any) -> None:
 
 def test_what_others_wrote_does_not_steer_a_terminal() -> None:
     assert printable("a\x1b[31mb\nc") == "a?[31mb?c"
-    assert table(["ID", "N"], [["\x1b]0;x\x07", "1"]]).splitlines() == ["ID       N", "?]0;x?   1"]
+    assert table(["ID", "N"], [["\x1b]0;x\x07", "1"]]).splitlines() == ["ID      N", "?]0;x?  1"]
 
 
 def test_a_rate_is_the_difference_of_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:
