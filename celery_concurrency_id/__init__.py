@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from .control import Concurrency
 from .exceptions import (
     ConcurrencyError,
+    InvalidControl,
     InvalidOption,
     InvalidSetting,
     QueueFullError,
@@ -14,7 +16,9 @@ from .plugin import install
 from .task import QueuedTask
 
 __all__ = (
+    "Concurrency",
     "ConcurrencyError",
+    "InvalidControl",
     "InvalidOption",
     "InvalidSetting",
     "QueueFullError",

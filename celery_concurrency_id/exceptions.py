@@ -6,6 +6,7 @@ from typing import Any
 
 __all__ = (
     "ConcurrencyError",
+    "InvalidControl",
     "InvalidOption",
     "InvalidSetting",
     "QueueFullError",
@@ -68,6 +69,24 @@ class QueueFullError(ConcurrencyError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.id, self.size, self.limit)
+
+
+class InvalidControl(ConcurrencyError, ValueError):
+    """An operator asked for something that cannot be; raised before anything was changed.
+
+    Attributes:
+        command: What was asked for, as ``"set"``.
+        argument: Name of the wrong argument.
+        value: What was given.
+        expected: What would be right.
+    """
+
+    def __init__(self, command: str, argument: str, value: Any, expected: str) -> None:
+        self.command, self.argument, self.value, self.expected = command, argument, value, expected
+        super().__init__(f"{command}: {argument} {value!r} is refused: expected {expected}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.command, self.argument, self.value, self.expected)
 
 
 class SemaphoreUnavailable(ConcurrencyError):

@@ -225,6 +225,13 @@ class Policy:
             return min((number for number in explicit.values() if number is not None), default=None)
         return None if isinstance(bound, Mapping) else bound
 
+    def source_of(self, id: str) -> str:
+        """Return where the limit of an id comes from: ``"concurrency_limits"``, ``"task"`` or ``"default"``."""
+        limits = self.settings.limits
+        if id in limits or any(fnmatchcase(id, glob) for glob in limits):
+            return "concurrency_limits"
+        return "task" if self._explicit.get(id) else "default"
+
     def limits(self) -> dict[str, int | None]:
         """Return the limit of every id."""
         self.look_up(self._app.tasks)

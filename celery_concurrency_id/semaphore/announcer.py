@@ -100,6 +100,7 @@ class _Line:
         self._connection = pool.make_connection()
         self._prefix = key_prefix
         self._sent: tuple[Any, ...] | None = None
+        self._loaded = False
 
     def connect(self) -> None:
         """Only this asks the sentinels: a connection that connects because it has to send goes to its default host."""
@@ -108,7 +109,13 @@ class _Line:
     def send(self, *args: Any) -> None:
         self._settle()
         self._sent = args
-        self._connection.send_command("EVALSHA", load("announce").sha, 1, self._prefix, *args)
+        script = load("announce")
+        if self._loaded:
+            self._connection.send_command("EVALSHA", script.sha, 1, self._prefix, *args)
+        else:
+            # The server may not know the script; a process that publishes once would never read that.
+            self._connection.send_command("EVAL", script.source, 1, self._prefix, *args)
+            self._loaded = True
 
     def _settle(self) -> None:
         """Read the last reply; where the server did not know the script, say it again in full."""

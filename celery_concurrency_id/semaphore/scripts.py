@@ -9,7 +9,10 @@ from importlib.resources import files
 __all__ = ("VERBS", "Script", "load")
 
 #: Every verb; each has a file of its name in ``lua/``.
-VERBS = ("announce", "beat", "cancel", "join", "leave", "reserve", "serve", "turn")
+VERBS = (
+    *("announce", "beat", "cancel", "join", "leave", "reserve", "serve", "turn"),
+    *("forget", "holders", "ids", "limit", "locate", "overview", "pause", "release"),  # an operator's
+)
 
 
 class Script:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from . import keys
@@ -61,6 +61,14 @@ class Turn:
     grants: tuple[Grant, ...] = ()
     recovery: float = 0.0
     idle: bool = False
+
+    def keeping_nothing(self) -> Turn:
+        """Return the same without leave to keep any slot: something was lowered or paused since."""
+        return replace(
+            self,
+            verdicts=tuple(Verdict(each.token, False, each.held, each.claimable, False) for each in self.verdicts),
+            grants=tuple(Grant(each.id, each.token, each.seq, each.claimable, False, False) for each in self.grants),
+        )
 
 
 @dataclass(frozen=True)

@@ -109,6 +109,17 @@ class Ahead:
         while requests and len(requests) > slots:
             self._put_back(requests.pop()[0])
 
+    def recall(self, id: str) -> None:
+        """No more of an id (empty: of any) may start in the slots held here: put back what is here, or on its way."""
+        ids = [id] if id else list(self._requests)
+        if any(self._coming[each] for each in ids):
+            self._gate.fetcher.settle()
+            self._take_arrived()
+        for each in ids:
+            requests = self._requests[each]
+            while requests:
+                self._put_back(requests.pop()[0])
+
     def forget(self, put_back: bool) -> None:
         """The worker closes, or the broker is gone, which delivers anew what was not acknowledged."""
         if put_back and any(self._coming.values()):

@@ -13,7 +13,7 @@ from ..exceptions import UnsupportedBroker
 from ..policy import policy_of
 from ..queues import dedicated_queue
 from ..semaphore.semaphore import semaphore
-from . import checks, compat, inspect  # noqa: F401  # inspect: registers its command
+from . import checks, commands, compat, inspect  # noqa: F401  # those two register commands
 from .children import Children
 from .configured import gate_configured
 from .events import SlotEvents
@@ -177,10 +177,15 @@ class Concurrency(bootsteps.StartStopStep):
     # From the mailbox's thread, the link's thread and the pool
 
     def _mail(self, message: str) -> None:
-        if message == "invite" and self._gate is not None:
+        word, _, about = message.partition(" ")
+        if word == "invite" and self._gate is not None:
             self._loop.call_soon(self._gate.invited)
-        elif message == "rejoin":
+        elif word == "rejoin":
             self._link.rejoin()
+        elif word == "recall":
+            self._link.recall(about)
+        elif word == "released":
+            self._link.released(about)
 
     def _child_died(self, pid: int) -> None:
         if self._gate is not None:
@@ -206,6 +211,16 @@ class Concurrency(bootsteps.StartStopStep):
         """A heartbeat found work for this worker."""
         if self._gate is not None:
             self._loop.call_soon(self._gate.invited)
+
+    def recalled(self, id: str) -> None:
+        """An operator lowered or paused an id."""
+        if self._gate is not None:
+            self._loop.call_soon(self._gate.recalled, id)
+
+    def released(self, token: str) -> None:
+        """An operator freed a slot of this worker."""
+        if self._gate is not None:
+            self._loop.call_soon(self._gate.released, token)
 
     def look_up(self, cursor: int) -> None:
         """It is this worker's turn to look for tasks that nobody announced."""

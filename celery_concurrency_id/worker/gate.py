@@ -167,17 +167,36 @@ class Gate:
         self._joins = joins
         self.seek()
 
-    def _lost(self, tokens: frozenset[str]) -> None:
+    def recalled(self, id: str) -> None:
+        """An operator lowered or paused an id (empty: any): its slots go back when their tasks end."""
+        for slot in self._slots.values():
+            if slot.id == id or not id:
+                slot.keep = slot.ahead = False
+        if self.fetcher is not None:
+            self._ahead.recall(id)
+
+    def released(self, token: str) -> None:
+        """An operator freed a slot."""
+        slot = self._slots.get(token)
+        if slot is not None and slot.state is State.RUNNING:
+            logger.warning(
+                "concurrency: an operator released the slot of %s in %r; the task goes on, beside the limit",
+                slot.request,
+                slot.id,
+            )
+        self._lost(frozenset([token]), tell=False)
+
+    def _lost(self, tokens: frozenset[str], tell: bool = True) -> None:
         """These slots belong to others now, or to nobody."""
         for token in tokens:
             slot = self._slots.pop(token, None)
             if slot is None:
                 continue
             self._holding[slot.id] -= 1
-            if slot.state is State.RUNNING:
-                self._on_lost(slot)
-            else:
+            if slot.state is not State.RUNNING:
                 slot.state = State.GONE
+            elif tell:
+                self._on_lost(slot)
 
     # What happens to tasks
 

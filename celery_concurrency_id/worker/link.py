@@ -40,7 +40,7 @@ class Link:
         lease: Seconds.
         mailbox_ready: Waits for the mailbox to listen; a lease begins with it.
         owner: Gets ``turned(turn, want)``, ``joined(lost, blind)``, ``invited()``, ``look_up(cursor)`` and
-            ``at_rest()``; called in this thread.
+            ``at_rest()``, called in this thread; ``recalled(id)`` and ``released(token)``, in that of the mailbox.
     """
 
     def __init__(
@@ -79,6 +79,7 @@ class Link:
         self._answered = float("-inf")
         self._stopped = False
         self._refusing = False
+        self._recalls = 0
         self._thread = threading.Thread(target=self._run, name="concurrency-link", daemon=True)
 
     # Called by the gate, from its own thread.
@@ -139,6 +140,19 @@ class Link:
             self._joined = False
             self._urgent = True
             self._news.notify()
+
+    def recall(self, id: str) -> None:
+        """An operator lowered or paused an id; empty: this worker may have missed that of any."""
+        with self._news:
+            # What an answer under way says of keeping slots was true before that.
+            self._recalls += 1
+            self._owner.recalled(id)
+
+    def released(self, token: str) -> None:
+        """An operator freed a slot that is held here."""
+        with self._news:
+            self._held.pop(token, None)
+        self._owner.released(token)
 
     def fresh(self) -> bool:
         """Say whether the lease is certain to stand: whether a slot that was kept may take another task."""
@@ -223,7 +237,7 @@ class Link:
         self._owner.joined(frozenset(joined.lost), blind)
 
     def _turn(self, reports: list[Report], want: int) -> None:
-        sent = self._clock()
+        sent, recalls = self._clock(), self._recalls
         turn = self._semaphore.turn(want, True, reports)
         if turn.status != "ok":
             self._excluded(turn.status)
@@ -237,7 +251,10 @@ class Link:
                     self._urgent = True
                 for grant in turn.grants:
                     self._held[grant.token] = (grant.id, "")
-        self._owner.turned(turn, want)
+        with self._news:
+            if self._recalls != recalls:
+                turn = turn.keeping_nothing()
+            self._owner.turned(turn, want)
 
     def _beat(self) -> None:
         sent = self._clock()

@@ -32,7 +32,8 @@ class Mailbox:
     """Listens for what the scripts publish to one worker and to all.
 
     Args:
-        on_message: Called in the mailbox's thread with ``"invite"`` or ``"rejoin"``.
+        on_message: Called in the mailbox's thread with what was published (see ``keys.py``), and with ``"recall"``
+            whenever it begins to listen.
     """
 
     def __init__(
@@ -88,6 +89,8 @@ class Mailbox:
                     subscribed += 1
                     if subscribed == len(self._channels):
                         self.listening.set()
+                        # What was recalled before that went to nobody.
+                        self._on_message("recall")
                 elif message["type"] == "message":
                     self._on_message(message["data"].decode())
             elif pinged and monotonic() - heard > _PING_AFTER + _ANSWER:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from docs.samples import Sample
+from harness.commands import command_path
 from harness.process import ProcessContainer
 
 __all__ = ("Session",)
@@ -36,6 +37,7 @@ class Session:
         # The `celery` and `python` of the samples are those of the tests.
         paths = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
         self._env = {"PATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
+        self._env["PYTHONPATH"] = command_path(directory / "commands")
 
     def run(self, sample: Sample) -> str:
         """Run one sample and return what it printed."""

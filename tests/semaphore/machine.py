@@ -163,6 +163,35 @@ class SemaphoreMachine(RuleBasedStateMachine):
             if tell:
                 self.world.turn(peer)
 
+    # An operator
+
+    @rule(
+        id=ids,
+        pick=picks,
+        event=st.sampled_from(["raise", "lower", "unlimited", "for a time", "reset", "pause", "resume", "look"]),
+        seldom=st.integers(0, 1),
+    )
+    def operator(self, id: str, pick: int, event: str, seldom: int) -> None:
+        if seldom:
+            return
+        held = [work.id for peer in self.world.alive() for work in peer.held.values()]
+        if held and event != "resume":
+            id = held[pick % len(held)]  # a change that matters at once
+        if event in ("pause", "resume"):
+            self.world.pause(id, event == "pause")
+        elif event == "look":
+            self.world.look()
+        else:
+            limits = {"raise": 3, "lower": 1, "unlimited": 0, "for a time": 1, "reset": None}
+            self.world.limit(id, limits[event], 1500 if event == "for a time" else 0)
+
+    @precondition(lambda self: any(peer.held for peer in self.world.alive()))
+    @rule(pick=picks, seldom=st.integers(0, 3))
+    def operator_frees_a_slot(self, pick: int, seldom: int) -> None:
+        held = [(peer, work) for peer in self.world.alive() for work in peer.held.values()]
+        if not seldom:
+            self.world.free_by_hand(*held[pick % len(held)])
+
     # Time and trouble
 
     @rule(milliseconds=st.sampled_from([1, 100, 1100]))

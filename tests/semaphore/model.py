@@ -11,6 +11,7 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 from celery_concurrency_id.semaphore.semaphore import RECOVERY_MS, SHORT_TIER, Grant, Report, Verdict
 
@@ -34,9 +35,14 @@ class Slot:
 
 @dataclass
 class Id:
-    """One concurrency id; ``limit`` is None until somebody says it, and 0 for no limit."""
+    """One concurrency id; ``limit`` is None until somebody says it, and 0 for no limit.
+
+    ``override`` and ``pause`` are what an operator said: fields of Redis' hash.
+    """
 
     limit: int | None = None
+    override: dict[str, Any] = field(default_factory=dict)
+    pause: dict[str, Any] = field(default_factory=dict)
     seq: int = 0
     unseen: int = 0
     waiting: dict[str, int] = field(default_factory=dict)
@@ -52,10 +58,18 @@ class Id:
         return len(self.waiting) + self.unseen - self.fetching
 
     @property
-    def free(self) -> float:
-        if self.limit is None:
+    def limit_now(self) -> int | None:
+        return self.override.get("override", self.limit)
+
+    @property
+    def room(self) -> float:
+        if self.limit_now is None:
             return 0
-        return math.inf if self.limit == 0 else self.limit - len(self.slots)
+        return math.inf if self.limit_now == 0 else self.limit_now - len(self.slots)
+
+    @property
+    def free(self) -> float:
+        return -1 if self.pause and self.limit_now is not None else self.room
 
     @property
     def is_ready(self) -> bool:
@@ -76,12 +90,14 @@ class Model:
         now: The server's clock, in microseconds.
         listening: Workers whose mailbox is connected.
         mail: What each worker's mailbox got in the current step.
+        lapsed: Whether an override ended in the current step.
     """
 
     def __init__(self, now: int) -> None:
         self.now = now
         self.listening: set[str] = set()
         self.mail: dict[str, list[str]] = defaultdict(list)
+        self.lapsed = False
         self.forget()
 
     def forget(self) -> None:
@@ -167,7 +183,7 @@ class Model:
                 slot = state.slots[token]
                 if task and not slot.running:
                     slot.running, slot.task = True, task
-            elif self.recovery_ms or state.limit is None or state.free > 0:
+            elif self.recovery_ms or state.limit_now is None or state.room > 0:
                 state.slots[token] = Slot(worker, True, task)
             else:
                 lost.append(token)
@@ -294,6 +310,66 @@ class Model:
         self._wake()
         return slots
 
+    # An operator's verbs
+
+    def set_limit(self, id: str, limit: int | None, lasts_us: int, by: str, note: str) -> bool:
+        self._lapse()
+        state = self.ids[id]
+        before, state.override = bool(state.override), {}
+        if limit is not None:
+            state.override = {"override": limit, "override_by": by, "override_note": note, "override_at": self.now}
+            if lasts_us:
+                state.override["override_until"] = self.now + lasts_us
+        self._changed(id)
+        return before
+
+    def set_pause(self, id: str, pause: bool, by: str, note: str) -> bool:
+        self._lapse()
+        state = self.ids[id]
+        before, state.pause = bool(state.pause), {}
+        if pause:
+            state.pause = {"paused": 1, "paused_by": by, "paused_note": note, "paused_at": self.now}
+        self._changed(id)
+        return before
+
+    def free_by_hand(self, id: str, token: str) -> tuple[Slot, bool] | None:
+        """Return the slot and whether its holder was reached."""
+        slot = self.ids[id].slots.pop(token, None)
+        if slot is None:
+            return None
+        told = self._tell(slot.worker, f"released {token}")
+        self._refresh()
+        if not self.recovery_ms:
+            self._wake()
+        return slot, told
+
+    def look(self) -> None:
+        self._lapse()
+        if self.lapsed and not self.recovery_ms:
+            self._wake()
+
+    def _changed(self, id: str) -> None:
+        self._recall(id)
+        self._refresh()
+        if not self.recovery_ms:
+            self._wake()
+
+    def _recall(self, id: str) -> None:
+        """Holders of more slots than the id may have keep none of them."""
+        if self.ids[id].free < 0:
+            for worker in {slot.worker for slot in self.ids[id].slots.values()}:
+                self._tell(worker, f"recall {id}")
+
+    def _lapse(self) -> None:
+        """Overrides end in time."""
+        ends = [(state.override.get("override_until", math.inf), id) for id, state in self.ids.items()]
+        for until, id in sorted(ends):
+            if until <= self.now:
+                self.ids[id].override = {}
+                self._recall(id)
+                self.lapsed = True
+        self._refresh()
+
     # What they share
 
     @property
@@ -317,7 +393,7 @@ class Model:
         A slot goes back where more are held than the limit allows, or where another id waits for its turn. Nothing is
         fetched ahead that another worker could start.
         """
-        free, limited = self.ids[id].free, self.ids[id].limit is not None
+        free, limited = self.ids[id].free, self.ids[id].limit_now is not None
         keep = limited and free >= 0 and set(self.ready[fleet]) <= {id}
         return keep, keep and free == 0
 
@@ -333,6 +409,7 @@ class Model:
             self._wake()
             return "lost"
         lease.heard = self.now
+        self._lapse()
         return "ok"
 
     def _forgive(self) -> None:

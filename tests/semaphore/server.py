@@ -111,7 +111,9 @@ def expected(model: Model) -> dict[str, Any]:
         state[f"idle:{fleet}"] = dict(model.idle[fleet])
     for id, each in model.ids.items():
         numbers = {"seq": each.seq, "unseen": each.unseen, "fetching": each.fetching}
-        state[f"id:{id}"] = {**numbers, "limit": each.limit}
+        state[f"id:{id}"] = {**numbers, "limit": each.limit, **each.override, **each.pause}
+        if each.override or each.pause:
+            state.setdefault("controlled", {})[id] = each.override.get("override_until", "inf")
         state[f"waiting:{id}"] = sorted(each.waiting, key=each.waiting.__getitem__)
         state[f"reserved:{id}"] = dict(each.reserved)
         state[f"slots:{id}"] = {token: (s.worker, "r" if s.running else "f", s.task) for token, s in each.slots.items()}

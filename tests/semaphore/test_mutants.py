@@ -23,11 +23,11 @@ MUTANTS = {
         "if now - seen > field(P .. 'worker:' .. worker, 'lease_us') then",
         "if false then",
     ),
-    "renews nothing": ("  redis.call('ZADD', P .. 'workers', int(now), worker)\n  return 'ok'", "  return 'ok'"),
+    "renews nothing": ("  redis.call('ZADD', P .. 'workers', int(now), worker)\n  lapse()", "  lapse()"),
     # slots
     "ignores the limit": ("return limit - redis.call('HLEN', P .. 'slots:' .. id)", "return limit"),
     "limit off by one": ("return limit - redis.call('HLEN'", "return 1 + limit - redis.call('HLEN'"),
-    "takes no limit for none free": ("if limit == 0 then return math.huge end", ""),
+    "takes no limit for none free": ("if limit == 0 then return math.huge, paused end", ""),
     "frees a slot twice": (
         "if not record then return false end",
         "if not record then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) return false end",
@@ -113,8 +113,8 @@ MUTANTS = {
     "a retry is its own first run": ("local member = task .. ':' .. retries", "local member = task .. ':0'"),
     "an early start leaves a ghost": ("if redis.call('ZREM', P .. 'early', member) == 1 then return 1 end", ""),
     "back goes to the tail": (
-        "(tonumber(first) or field(P .. 'id:' .. id, 'seq')) - 1",
-        "field(P .. 'id:' .. id, 'seq') + 1",
+        "int((tonumber(first) or now) - 1)",
+        "int(now)",
     ),
     "back is no news": ("  redis.call('HINCRBY', P .. 'id:' .. id, 'seq', 1)\nend", "end"),
     "the poll finds nothing": ("if unseen ~= before then", "if false then"),
@@ -140,6 +140,34 @@ MUTANTS = {
         "redis.call('ZCARD', P .. 'waiting:' .. id)",
     ),
     "the dead hide their messages": ("int(now - 5000000)", "'-inf'"),
+    # an operator's hand
+    "an override is not heeded": ("tonumber(row[2] or row[1] or nil), row[3]", "tonumber(row[1] or nil), row[3]"),
+    "an override never ends": (
+        "'-inf', int(now), 'LIMIT', 0, 50)\n  for _, id in ipairs(over)",
+        "'-inf', 0)\n  for _, id in ipairs(over)",
+    ),
+    "an override that ends changes nothing": ("    note_control(id)\n    revise(id)\n", "    note_control(id)\n"),
+    "a new override ends with the old one": (
+        "'override', 'override_until', 'override_by'",
+        "'override', 'override_by'",
+    ),
+    "a pause is not heeded": ("if free and paused then return -1 end", ""),
+    "a pause lets slots be kept": ("if free and paused then return -1 end", "if free and paused then return 0 end"),
+    "nobody is told of a lower limit": ("        redis.call('PUBLISH', P .. 'mail:' .. worker, 'recall ' .. id)\n", ""),
+    "a change wakes nobody": ("revise(id)\nif recovery_ms() == 0 then wake() end", "revise(id)"),
+    "a change makes nothing ready": (
+        "    end\n  end\n  refresh(id)\nend\n\n-- Notes",
+        "    end\n  end\nend\n\n-- Notes",
+    ),
+    "a release by hand wakes nobody": (
+        "refresh(id)\nif recovery_ms() == 0 then wake() end\nreturn {1",
+        "refresh(id)\nreturn {1",
+    ),
+    "a release by hand tells nobody": (
+        "local told = redis.call('PUBLISH', P .. 'mail:' .. worker, 'released ' .. token)",
+        "local told = 0",
+    ),
+    "a reset leaves a trace": ("    redis.call('ZREM', P .. 'controlled', id)\n", ""),
     # recovery
     "no recovery": ("return left > 0 and math.ceil(left / 1000) or 0", "return 0"),
     "waits for nobody": ("      redis.call('SADD', awaited, string.sub(mailbox, #P + 6))\n", ""),

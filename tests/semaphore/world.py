@@ -15,6 +15,7 @@ from collections import defaultdict, deque
 from typing import Any, Callable
 
 from celery_concurrency_id.exceptions import SemaphoreUnavailable
+from celery_concurrency_id.semaphore.operator import OperatorVerbs
 from celery_concurrency_id.semaphore.semaphore import SHORT_TIER, Report
 from semaphore.model import Model
 from semaphore.peer import NEVER_SENT, REPLY_LOST, Peer, TroubledClient, Work
@@ -37,6 +38,7 @@ class World:
         self.server = Server(url)
         self.model = Model(self.server.now)
         self.producer = TroubledClient(self.server)
+        self.operator = OperatorVerbs(TroubledClient(self.server))
         self.queues: dict[str, deque[tuple[str, int]]] = {id: deque() for id in IDS}
         self.late: list[tuple[str, str, int]] = []
         self.unseen: list[tuple[str, str, int]] = []
@@ -44,12 +46,14 @@ class World:
         self.peers: list[Peer] = []
         self._tasks = 0
         self._exceeded: set[str] = set()
+        self._looked = False
         self._doubtful: set[str] = set()
 
     def close(self) -> None:
         for peer in self.peers:
             peer.close()
         self.producer.close()
+        self.operator.close()
         self.server.admin.close()
 
     def alive(self) -> list[Peer]:
@@ -87,6 +91,7 @@ class World:
             self.cut(peer)
             peer.client.close()
         self.producer.close()
+        self.operator.close()
         self.server.restart(keeps_data)
         if not keeps_data:
             self.model.forget()
@@ -148,6 +153,56 @@ class World:
         self.tick()
         self.producer.call("announce", id, task, retries)
         self.model.announce(id, task, retries)
+        self._check(called=True)
+
+    # An operator
+
+    def limit(self, id: str, limit: int | None, milliseconds: int = 0) -> None:
+        """Set a limit for a time, or (None) go back to the workers'."""
+        self.tick()
+        before = self.operator.limit(id, limit, milliseconds / 1000, "somebody", "why")
+        assert before == self.model.set_limit(id, limit, milliseconds * 1000, "somebody", "why")
+        self._check(called=True, may_exceed=True)
+
+    def pause(self, id: str, pause: bool) -> None:
+        self.tick()
+        before = self.operator.pause(id, pause, "somebody", "why")
+        assert before == self.model.set_pause(id, pause, "somebody", "why")
+        self._check(called=True, may_exceed=True)
+
+    def free_by_hand(self, peer: Peer, work: Work) -> None:
+        """What runs in the slot goes on, beside the limit."""
+        self.tick()
+        self._doubtful.add(work.token)
+        reply, wanted = self.operator.release(work.id, work.token), self.model.free_by_hand(work.id, work.token)
+        assert (reply is None) == (wanted is None)
+        if reply is not None and wanted is not None:
+            (slot, told), (modelled, reached) = reply, wanted
+            assert (slot.worker, slot.task, told) == (modelled.worker, modelled.task, reached)
+        self._check(called=True)
+
+    def look(self) -> None:
+        """What an operator is told is what is so."""
+        self.tick()
+        self.model.look()
+        self._looked = True  # it tries who listens
+        overview = self.operator.overview(IDS)
+        for row in overview.rows:
+            state = self.model.ids[row.id]
+            assert (row.limit, row.running, row.waiting) == (state.limit, len(state.slots), len(state.waiting))
+            assert (row.unseen, row.announced) == (state.unseen, state.seq)
+            assert ("paused" in row.fields) == bool(state.pause)
+            assert row.fields.get("override") == (str(state.override["override"]) if state.override else None)
+            _, slots, head = self.operator.holders(row.id, 3)
+            assert {(slot.token, slot.worker, slot.task) for slot in slots} == {
+                (token, slot.worker, slot.task) for token, slot in state.slots.items()
+            }
+            line = sorted(state.waiting, key=state.waiting.__getitem__)
+            assert [f"{place.task}:{place.retries}" for place in head] == line[:3]
+            for rank, member in enumerate(line):
+                task, _, retries = member.rpartition(":")
+                _, places = self.operator.locate(task, 3, IDS)
+                assert (row.id, rank, int(retries)) in [(place.id, place.rank, place.retries) for place in places]
         self._check(called=True)
 
     # A worker's life
@@ -344,10 +399,10 @@ class World:
             peer.ahead[work.id].append((task, retries))
             peer.reports.append(Report("skip", work.id, "", task, retries))
 
-    def put_back(self, peer: Peer) -> None:
+    def put_back(self, peer: Peer, only: str = "") -> None:
         """What was fetched ahead was not started in time: it goes back to the head of its queue."""
         for id, ahead in peer.ahead.items():
-            while ahead:
+            while ahead and only in ("", id):
                 task, retries = ahead.pop()
                 self.queues[id].appendleft((task, retries))
                 peer.reports.append(Report("back", id, "", task, retries))
@@ -374,6 +429,16 @@ class World:
                 peer.owes, peer.seeking = True, True
             elif word == "rejoin":
                 peer.joined = False
+            elif word.startswith("recall "):
+                self._recall(peer, word[len("recall ") :])
+            elif word.startswith("released "):
+                peer.held.pop(word[len("released ") :], None)
+
+    def _recall(self, peer: Peer, id: str) -> None:
+        for work in peer.held.values():
+            if work.id == id:
+                work.keep = work.ahead = False
+        self.put_back(peer, id)
 
     def _fresh(self, peer: Peer) -> bool:
         return peer.joined and self.server.now - peer.answered < (SHORT_TIER - 0.3) * 1e6
@@ -390,11 +455,13 @@ class World:
         assert not differ, f"Redis and the model differ (key: Redis, model): {differ}"
         for peer in self.alive():
             if peer.mailbox.listening:
-                mail = peer.mailbox.read()
+                mail = [word for word in peer.mailbox.read() if word != "ping" or not self._looked]
                 assert mail == self.model.mail[peer.name], f"mail of {peer.name}"
                 peer.mail += mail
         self.model.mail.clear()
-        self._check_limits(may_exceed)
+        self._looked = False
+        self._check_limits(may_exceed or self.model.lapsed)
+        self.model.lapsed = False
         if called and not self.model.recovery_ms:
             self._check_nobody_sleeps()
 
@@ -406,7 +473,7 @@ class World:
                 for work in peer.held.values():
                     held[work.id] += work.token not in self._doubtful
         for id, state in self.model.ids.items():
-            limit = state.limit or math.inf
+            limit = state.limit_now or math.inf
             most = max(held[id], len(state.slots))
             if may_exceed and most > limit:
                 self._exceeded.add(id)
@@ -441,6 +508,8 @@ class World:
         for fleet in ("old", "other"):  # together they serve every id
             if not any(peer.fleet == fleet for peer in self.alive()):
                 self.start(fleet)
+        for id in IDS:
+            self.pause(id, False)
         self.show()
         for late in self.late:
             self.announce(*late)

@@ -10,6 +10,7 @@ import pytest
 import celery_concurrency_id as package
 from celery_concurrency_id import (
     ConcurrencyError,
+    InvalidControl,
     InvalidOption,
     InvalidSetting,
     QueueFullError,
@@ -18,6 +19,7 @@ from celery_concurrency_id import (
 )
 
 ERRORS = [
+    InvalidControl("set", "limit", 0, "an int"),
     InvalidOption("resize", "concurrency_limit", 0, "an int"),
     InvalidSetting("concurrency_url", "amqp://", "a Redis"),
     QueueFullError("gpu_queue", 20, 20),
@@ -48,5 +50,6 @@ def test_every_error_of_the_module_is_public_and_tested_here() -> None:
 
 
 def test_wrong_options_and_settings_are_value_errors() -> None:
+    assert issubclass(InvalidControl, ValueError)
     assert issubclass(InvalidOption, ValueError)
     assert issubclass(InvalidSetting, ValueError)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from celery_concurrency_id.semaphore.operator import OperatorVerbs
 from celery_concurrency_id.semaphore.scripts import VERBS
 from celery_concurrency_id.semaphore.semaphore import Report, Semaphore
 
@@ -26,9 +27,20 @@ CALLS: dict[str, Any] = {
     "serve": lambda semaphore, things: semaphore.serve("fleet", {f"id{thing}": 1 for thing in range(things)}),
     "turn": lambda semaphore, things: semaphore.turn(1, True, [Report("start", "id", "1", "task", 0)] * things),
 }
+#: The same for the verbs of an operator.
+OPERATOR_CALLS: dict[str, Any] = {
+    "forget": lambda operator, things: operator.forget("id", 1.0),
+    "holders": lambda operator, things: operator.holders("id", 3),
+    "ids": lambda operator, things: operator.ids(),
+    "limit": lambda operator, things: operator.limit("id", 3, 1.5, "who", "why"),
+    "locate": lambda operator, things: operator.locate("task", 3, ["id"] * things),
+    "overview": lambda operator, things: operator.overview(["id"] * things),
+    "pause": lambda operator, things: operator.pause("id", True, "who", "why"),
+    "release": lambda operator, things: operator.release("id", "1"),
+}
 #: How many arguments the header promises for each thing of a list, and the replies that a binding can read.
-EACH = {"beat": 2, "join": 3, "serve": 2, "turn": 5}
-REPLIES = {
+EACH = {"beat": 2, "join": 3, "locate": 1, "overview": 1, "serve": 2, "turn": 5}
+REPLIES: dict[str, Any] = {
     "beat": [b"lost"],
     "join": [1, 0, [], 0],
     "turn": [b"epoch"],
@@ -36,8 +48,16 @@ REPLIES = {
     "leave": 0,
     "serve": 1,
     "cancel": 1,
+    "reserve": [1, 0],
+    "forget": 0,
+    "holders": [1, [], []],
+    "ids": [],
+    "limit": 1,
+    "locate": [[], []],
+    "overview": [1, 0, []],
+    "pause": 0,
+    "release": [0, b"", 0],
 }
-REPLIES["reserve"] = [1, 0]
 
 
 def text(verb: str) -> str:
@@ -73,7 +93,10 @@ class Recorder:
 
 def sent(verb: str, things: int) -> int:
     recorder = Recorder()
-    CALLS[verb](Semaphore(recorder, "worker"), things)  # type: ignore[arg-type]
+    if verb in CALLS:
+        CALLS[verb](Semaphore(recorder, "worker"), things)  # type: ignore[arg-type]
+    else:
+        OPERATOR_CALLS[verb](OperatorVerbs(recorder), things)  # type: ignore[arg-type]
     ((called, *args),) = recorder.calls
     assert called == verb
     return len(args)
@@ -82,7 +105,7 @@ def sent(verb: str, things: int) -> int:
 def test_every_file_is_a_verb_and_every_verb_has_a_binding() -> None:
     found = {entry.name[: -len(".lua")] for entry in LUA.iterdir() if entry.name.endswith(".lua")}
     assert found == {*VERBS, "_prelude"}
-    assert set(CALLS) == set(VERBS)
+    assert {*CALLS, *OPERATOR_CALLS} == set(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -96,7 +119,7 @@ def test_the_header_begins_with_the_verb_and_says_what_it_takes_and_returns(verb
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_the_header_names_the_arguments_without_a_gap(verb: str) -> None:
-    assert documented(verb) == set(range(1, max(documented(verb)) + 1))
+    assert documented(verb) == set(range(1, max(documented(verb), default=0) + 1))
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -107,7 +130,7 @@ def test_the_script_reads_every_argument_of_its_header_and_no_other(verb: str) -
     starts = in_lists | ({int(listed.group(1))} if listed else set())
     fixed = {number for number in documented(verb) if f"ARGV[{number}..]" not in header(verb)}
     assert read == fixed
-    assert not starts or min(starts) == max(fixed) + 1, "a list begins right behind the last argument"
+    assert not starts or min(starts) == max(fixed, default=0) + 1, "a list begins right behind the last argument"
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -116,8 +139,9 @@ def test_the_binding_sends_what_the_header_says(verb: str) -> None:
     if verb not in EACH:
         assert sent(verb, 0) == fixed
         return
-    words = {2: "two", 3: "three", 5: "five"}
-    assert f"{words[EACH[verb]]} arguments for each" in header(verb)
+    words = {1: "one", 2: "two", 3: "three", 5: "five"}
+    plural = "s" if EACH[verb] > 1 else ""
+    assert f"{words[EACH[verb]]} argument{plural} for each" in header(verb)
     assert [sent(verb, things) - fixed for things in (1, 2, 3)] == [EACH[verb], 2 * EACH[verb], 3 * EACH[verb]]
 
 

@@ -36,12 +36,21 @@ local function claimable(id)
   return waiting + (tonumber(row[1] or '0') or 0) - (tonumber(row[2] or '0') or 0)
 end
 
--- Free slots of an id: nil where nobody has said its limit yet, math.huge where it has none.
+-- What is left of an id's limit: nil where nobody has said it yet, math.huge where there is none. What an operator set
+-- stands over what the code says. The second value says whether the id is paused.
+local function room(id)
+  local row = redis.call('HMGET', P .. 'id:' .. id, 'limit', 'override', 'paused')
+  local limit, paused = tonumber(row[2] or row[1] or nil), row[3]
+  if not limit then return nil, paused end
+  if limit == 0 then return math.huge, paused end
+  return limit - redis.call('HLEN', P .. 'slots:' .. id), paused
+end
+
+-- Free slots of an id, nil as above. While it is paused, less than none: none is granted, and none is kept.
 local function free_slots(id)
-  local limit = tonumber(redis.call('HGET', P .. 'id:' .. id, 'limit') or nil)
-  if not limit then return nil end
-  if limit == 0 then return math.huge end
-  return limit - redis.call('HLEN', P .. 'slots:' .. id)
+  local free, paused = room(id)
+  if free and paused then return -1 end
+  return free
 end
 
 -- Puts an id into, or out of, the ready set of every fleet that serves it.
@@ -55,6 +64,50 @@ local function refresh(id)
       redis.call('ZREM', P .. 'ready:' .. fleet, id)
     end
   end
+end
+
+-- An operator changed what an id may do, or that has ended: where more slots are held than it may have, their holders are
+-- told to keep none of them when their tasks end.
+local function revise(id)
+  local free = free_slots(id)
+  if free and free < 0 then
+    local slots, told = redis.call('HGETALL', P .. 'slots:' .. id), {}
+    for i = 2, #slots, 2 do
+      local worker = string.match(slots[i], '^[^|]*')
+      if not told[worker] then
+        told[worker] = true
+        redis.call('PUBLISH', P .. 'mail:' .. worker, 'recall ' .. id)
+      end
+    end
+  end
+  refresh(id)
+end
+
+-- Notes whether an operator has a hand in an id, and when that ends by itself.
+local function note_control(id)
+  local row = redis.call('HMGET', P .. 'id:' .. id, 'override', 'override_until', 'paused')
+  if row[1] and row[2] then
+    redis.call('ZADD', P .. 'controlled', row[2], id)
+  elseif row[1] or row[3] then
+    redis.call('ZADD', P .. 'controlled', '+inf', id)
+  else
+    redis.call('ZREM', P .. 'controlled', id)
+  end
+end
+
+local function end_override(id)
+  redis.call('HDEL', P .. 'id:' .. id, 'override', 'override_until', 'override_by', 'override_note', 'override_at')
+end
+
+-- Ends the overrides whose time is over; returns how many. Every call that grants does this first.
+local function lapse()
+  local over = redis.call('ZRANGEBYSCORE', P .. 'controlled', '-inf', int(now), 'LIMIT', 0, 50)
+  for _, id in ipairs(over) do
+    end_override(id)
+    note_control(id)
+    revise(id)
+  end
+  return #over
 end
 
 -- Where a fleet has ready ids and an idle worker, invites one. The invited worker's own turn invites the next.
@@ -127,6 +180,7 @@ local function admit(worker, run)
     return 'lost'
   end
   redis.call('ZADD', P .. 'workers', int(now), worker)
+  lapse()
   return 'ok'
 end
 

@@ -13,8 +13,8 @@ local member = task .. ':' .. retries
 redis.call('ZREM', P .. 'reserved:' .. id, member)
 if redis.call('ZREM', P .. 'early', member) == 1 then return 1 end
 
-local seq = redis.call('HINCRBY', P .. 'id:' .. id, 'seq', 1)
-redis.call('ZADD', P .. 'waiting:' .. id, seq, member)
+redis.call('HINCRBY', P .. 'id:' .. id, 'seq', 1)
+redis.call('ZADD', P .. 'waiting:' .. id, int(now), member)
 refresh(id)
 wake()
 return 1

@@ -68,7 +68,7 @@ for i = 0, count - 1 do
       touched[id] = true
     end
   else
-    local free = free_slots(id)
+    local free = room(id)  -- paused or not: it runs already
     if recovery > 0 or began == 1 or free == nil or free > 0 then
       redis.call('HSET', P .. 'slots:' .. id, token, pack_slot(worker, 'r', task))
       redis.call('HSET', P .. 'held:' .. worker, token, id)

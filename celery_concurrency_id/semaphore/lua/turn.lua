@@ -52,7 +52,7 @@ end
 function report.back(id, token, task, number)
   local waiting = P .. 'waiting:' .. id
   local first = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2]
-  redis.call('ZADD', waiting, (tonumber(first) or field(P .. 'id:' .. id, 'seq')) - 1, task .. ':' .. number)
+  redis.call('ZADD', waiting, int((tonumber(first) or now) - 1), task .. ':' .. number)
   redis.call('HINCRBY', P .. 'id:' .. id, 'seq', 1)
 end
 
@@ -102,7 +102,7 @@ end
 wake()
 local now_idle = redis.call('ZSCORE', idle, worker) and 1 or 0
 
--- A slot goes back where another id is ready for this fleet, or more are held than the limit allows.
+-- A slot goes back where another id is ready for this fleet, the id is paused, or more are held than the limit allows.
 local function keep(id)
   local free = free_slots(id)
   if free == nil or free < 0 then return 0 end

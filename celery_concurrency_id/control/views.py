@@ -1,0 +1,164 @@
+"""What an operator is told, as frozen dataclasses. Times are seconds since 1970 by Redis' clock, ages seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ("Drained", "Holder", "IdDetails", "IdStatus", "Override", "Pause", "Waiting", "Why")
+
+
+@dataclass(frozen=True)
+class Override:
+    """A limit that an operator set.
+
+    Attributes:
+        limit: The limit; None for no limit.
+        until: When it ends by itself; None for never.
+        by: Who set it.
+        note: Why.
+        at: When it was set.
+    """
+
+    limit: int | None
+    until: float | None
+    by: str
+    note: str
+    at: float
+
+
+@dataclass(frozen=True)
+class Pause:
+    """That an operator paused an id.
+
+    Attributes:
+        by: Who paused it.
+        note: Why.
+        at: When.
+    """
+
+    by: str
+    note: str
+    at: float
+
+
+@dataclass(frozen=True)
+class IdStatus:
+    """How a concurrency id is.
+
+    Attributes:
+        id: The concurrency id.
+        limit: The limit that holds now; None for no limit.
+        source: Where that comes from: ``"override"`` (an operator), ``"concurrency_limits"``, ``"task"``,
+            ``"default"``, or ``"workers"``: the workers say another number than the code of this app.
+        code_limit: The limit without the override.
+        override: What an operator set.
+        pause: Set while it is paused.
+        running: Slots that are taken.
+        waiting: Tasks that wait.
+        oldest_wait: Seconds since the first waiting task was announced; None where none waits, or none was announced.
+        workers: Workers that are alive and serve it.
+        taken: Announced tasks that have left the queue so far: the difference of two looks makes a rate.
+    """
+
+    id: str
+    limit: int | None
+    source: str
+    code_limit: int | None
+    override: Override | None
+    pause: Pause | None
+    running: int
+    waiting: int
+    oldest_wait: float | None
+    workers: int
+    taken: int
+
+
+@dataclass(frozen=True)
+class Holder:
+    """A slot that is taken.
+
+    Attributes:
+        token: Names the slot; what ``release`` wants.
+        task: The id of the task in it; empty while one is being fetched.
+        worker: Node name of the worker; empty if its lease is over.
+        since: When the task started, or the slot was granted.
+        age: Seconds since then.
+        lease_age: Seconds since the worker was last heard; None if its lease is over.
+    """
+
+    token: str
+    task: str
+    worker: str
+    since: float
+    age: float
+    lease_age: float | None
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A task that waits.
+
+    Attributes:
+        task: Its id.
+        retries: How often it was retried.
+        rank: Its place in the line, from 0.
+        since: When it was announced.
+        age: Seconds since then.
+    """
+
+    task: str
+    retries: int
+    rank: int
+    since: float
+    age: float
+
+
+@dataclass(frozen=True)
+class IdDetails:
+    """An id with who holds its slots, the oldest first, and what waits first."""
+
+    status: IdStatus
+    holders: tuple[Holder, ...]
+    head: tuple[Waiting, ...]
+
+
+@dataclass(frozen=True)
+class Drained:
+    """What came of draining an id, which stays paused.
+
+    Attributes:
+        id: The concurrency id.
+        done: Whether nothing runs any more.
+        running: Slots that are still taken.
+        waiting: Tasks that wait for the id to be resumed.
+    """
+
+    id: str
+    done: bool
+    running: int
+    waiting: int
+
+
+@dataclass(frozen=True)
+class Why:
+    """Where a task is, and why it does not run.
+
+    Attributes:
+        task: Its id.
+        state: ``"running"``, ``"waiting"``, ``"done"`` (or whatever the result backend knows of it), ``"held"`` (a
+            worker has it: it is not due, or waits for its rate limit), ``"unknown"``, or ``"unavailable"`` (Redis
+            cannot be reached).
+        reasons: What to know about it, the most important first; never empty.
+        id: Its concurrency id, where that is known.
+        place: Where it waits.
+        holder: The slot it runs in.
+        details: How its id is.
+    """
+
+    task: str
+    state: str
+    reasons: tuple[str, ...]
+    id: str | None = None
+    place: Waiting | None = None
+    holder: Holder | None = None
+    details: IdDetails | None = None

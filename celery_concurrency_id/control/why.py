@@ -1,0 +1,157 @@
+"""Why a task does not run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..exceptions import SemaphoreUnavailable
+from ..policy import policy_of
+from ..producer import waiting_key
+from ..semaphore.connect import redacted
+from ..semaphore.operator import OperatorVerbs
+from .broker import broker_problem
+from .look import details, known_ids, line_to, place_of
+from .views import Holder, IdDetails, Pause, Waiting, Why
+
+__all__ = ("explain", "seconds")
+
+#: Retries to look for where a task may be retried for ever.
+_MANY_RETRIES = 50
+#: Seconds for the workers to answer.
+_ANSWER = 1.0
+
+
+def explain(app: Any, task: str) -> Why:
+    """Say where a task is, and why it does not run."""
+    trouble = broker_problem(app)
+    also = (trouble,) if trouble else ()
+    try:
+        with line_to(app) as line:
+            found = _in_redis(app, task, line)
+            recovery = line.overview(["-"]).recovery
+    except SemaphoreUnavailable as exc:
+        where = redacted(policy_of(app).settings.url)
+        said = f"Redis at {where}, which holds the slots, cannot be reached ({exc}): no task with a limit starts"
+        return Why(task, "unavailable", (said, *also))
+    if found is None:
+        return _elsewhere(app, task, trouble)
+    about, place, holder = found
+    if holder is not None:
+        return Why(task, "running", (*_running(holder), *also), about.status.id, None, holder, about)
+    assert place is not None
+    reasons = (*also, *_waiting(about, place, recovery))
+    return Why(task, "waiting", reasons, about.status.id, place, None, about)
+
+
+def _in_redis(app: Any, task: str, line: OperatorVerbs) -> tuple[IdDetails, Waiting | None, Holder | None] | None:
+    name, ids = waiting_key(task, 0)[0], known_ids(app, line)
+    slots, places = line.locate(name, 3, ids)
+    if not slots and not places:
+        slots, places = line.locate(name, _most_retries(app), ids)
+    if slots:
+        id, token = slots[0]
+        found = details(app, line, id, 0)
+        holder = next((each for each in found.holders if each.token == token), None)
+        return (found, None, holder) if holder else None
+    if places:
+        now = line.overview([places[0].id]).time
+        return details(app, line, places[0].id, 3), place_of(places[0], now), None
+    return None
+
+
+def _most_retries(app: Any) -> int:
+    most = [app.tasks[name].max_retries for name in policy_of(app).ids if name in app.tasks]
+    return max([3, *(_MANY_RETRIES if retries is None else min(retries, 1000) for retries in most)])
+
+
+def _running(holder: Holder) -> tuple[str, ...]:
+    said = [f"it runs since {seconds(holder.age)} on {holder.worker or 'a worker that is gone'}"]
+    if holder.lease_age is None:
+        said.append("the lease of that worker is over: its slot is free as soon as another worker looks")
+    elif holder.lease_age > 3:
+        said.append(f"that worker was not heard for {seconds(holder.lease_age)}")
+    return tuple(said)
+
+
+def _waiting(about: IdDetails, place: Waiting, recovery: float) -> list[str]:
+    status, reasons = about.status, list[str]()
+    id, limit = status.id, "no limit" if status.limit is None else f"limit {status.limit}"
+    if status.pause:
+        reasons.append(f"{id!r} is paused {_by(status.pause)}: `concurrency resume {id}` lets it start")
+    if not status.workers:
+        reasons.append(f"no worker that is alive serves {id!r}: start one without -Q, or with -Q {id}")
+    if recovery:
+        reasons.append(f"Redis has restarted: workers say what they hold, for another {seconds(recovery)}")
+    full = status.limit is not None and status.running >= status.limit
+    if full:
+        reasons.append(f"the {limit} of {id!r} ({status.source}) is reached: {status.running} hold a slot")
+        reasons += [
+            f"slot {each.token}: {each.task or 'being fetched'} since {seconds(each.age)} on {each.worker or 'nobody'}"
+            for each in about.holders[:10]
+        ]
+    if place.rank:
+        reasons.append(f"{place.rank} of {status.waiting} waiting tasks are ahead of it")
+    if not (status.pause or full or recovery) and status.workers:
+        reasons.append(
+            f"a slot of {id!r} is free ({limit}, {status.running} taken): the {status.workers} workers that serve it "
+            "have no free process, thread or greenlet, or will have fetched it in a moment"
+        )
+    return reasons
+
+
+def _by(pause: Pause) -> str:
+    return f"by {pause.by or 'somebody'}" + (f" ({pause.note})" if pause.note else "")
+
+
+def _elsewhere(app: Any, task: str, trouble: str | None) -> Why:
+    state = _result_state(app, task)
+    if state not in (None, "PENDING"):
+        done = state in ("SUCCESS", "FAILURE", "REVOKED")
+        said = f"it is {'done' if done else 'known'}: the result backend says {state}"
+        return Why(task, "done" if done else str(state).lower(), (said, *((trouble,) if trouble else ())))
+    if trouble:
+        return Why(task, "unknown", (trouble, "so the workers could not be asked"))
+    for worker, known in _ask_workers(app, task).items():
+        if task in known:
+            what = str(known[task][0])
+            reason = {
+                "active": "runs it, without a slot",
+                "ready": "has done it",
+            }.get(what, "has it, but has not started it: it is not due, waits for its rate limit, or was fetched ahead")
+            state = {"active": "running", "ready": "done"}.get(what, "held")
+            return Why(task, state, (f"{worker} {reason}",))
+    hint = " (the result backend knows of no end)" if state else " (there is no result backend to ask)"
+    return Why(
+        task,
+        "unknown",
+        (
+            f"it neither waits nor runs under a limit, and no worker has it{hint}: it ended, was purged, was never "
+            "published, or has no concurrency id",
+        ),
+    )
+
+
+def _result_state(app: Any, task: str) -> str | None:
+    """Return what the result backend says; None where there is none, or it cannot be asked."""
+    try:
+        return str(app.AsyncResult(task).state)
+    except Exception:
+        return None
+
+
+def _ask_workers(app: Any, task: str) -> dict[str, Any]:
+    try:
+        return dict(app.control.inspect(timeout=_ANSWER).query_task([task]) or {})
+    except Exception:
+        return {}
+
+
+def seconds(value: float) -> str:
+    """Return an age as an operator reads it."""
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 120:
+        return f"{value:.0f} s"
+    if value < 7200:
+        return f"{value / 60:.0f} min"
+    return f"{value / 3600:.0f} h" if value < 172800 else f"{value / 86400:.0f} d"

@@ -1,0 +1,21 @@
+-- holders: tell who holds the slots of an id, and what waits first.
+-- KEYS[1]  namespace prefix
+-- ARGV[1]  concurrency id
+-- ARGV[2]  how many of the waiting tasks to tell
+-- Returns  {time in us, slots, head}
+--          slots  {token, record, host, when its worker was last heard (us; empty: never)} per slot
+--          head   waiting task and since when (us), one after the other
+
+local id, count = ARGV[1], tonumber(ARGV[2])
+
+local slots, found = redis.call('HGETALL', P .. 'slots:' .. id), {}
+for i = 1, #slots, 2 do
+  local worker = string.match(slots[i + 1], '^[^|]*')
+  found[#found + 1] = {
+    slots[i], slots[i + 1],
+    redis.call('HGET', P .. 'worker:' .. worker, 'host') or '',
+    redis.call('ZSCORE', P .. 'workers', worker) or '',
+  }
+end
+local head = count > 0 and redis.call('ZRANGE', P .. 'waiting:' .. id, 0, count - 1, 'WITHSCORES') or {}
+return {now, found, head}
