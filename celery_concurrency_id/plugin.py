@@ -38,7 +38,11 @@ class ConcurrencyAMQP:
             app.finalize(auto=True)  # binds the tasks that nobody has used yet
             return policy.gated
 
-        return type("Queues", (DedicatedQueues,), {"gated": staticmethod(gated)})
+        def families() -> frozenset[str]:
+            app.finalize(auto=True)
+            return policy.family_names
+
+        return type("Queues", (DedicatedQueues,), {"gated": staticmethod(gated), "families": staticmethod(families)})
 
 
 def install(app: Any) -> None:

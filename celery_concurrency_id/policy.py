@@ -11,7 +11,9 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from .exceptions import InvalidOption, InvalidSetting
+from .families import HEADER, Family, family_of, is_dynamic, option_of
 from .semaphore.announcer import Announcer, Silent
+from .semaphore.semaphore import Known
 from .settings import Settings, check_limit
 
 __all__ = ("UNSET", "Policy", "policy_of")
@@ -39,18 +41,20 @@ class Policy:
     """What the gated tasks of one app say.
 
     Attributes:
-        ids: Concurrency id by task name, for every gated task that is bound.
-        gated: Every concurrency id.
+        ids: Concurrency id by task name, for every gated task that is bound and whose id is always the same.
+        gated: Every such id.
+        families: The family of ids by task name, for gated tasks whose ids are made from their arguments.
     """
 
     def __init__(self, app: Any) -> None:
         self._app = weakref.proxy(app)  # the app keeps its policy, not the other way round
-        self._explicit: dict[str, dict[str, int | None]] = {}
+        self._explicit: dict[str, dict[str, Any]] = {}
         self._settings: Settings | None = None
         self._warned: set[str] = set()
         self._announcer: Any = None
         self.ids: dict[str, str] = {}
         self.gated: frozenset[str] = frozenset()
+        self.families: dict[str, Family] = {}
 
     @property
     def settings(self) -> Settings:
@@ -78,7 +82,7 @@ class Policy:
                 raise
             logger.warning("tasks are published without an announcement, and start when a worker polls: %s", exc)
             return Silent()
-        return Announcer(settings.url, settings.namespace, settings.options)
+        return Announcer(settings.url, settings.namespace, settings.options, settings.id_ttl)
 
     def add(self, task: Any) -> None:
         """Take in the options of a gated task.
@@ -86,39 +90,88 @@ class Policy:
         Raises:
             InvalidOption: An option is wrong.
         """
-        id = self._checked_id(task)
-        limit = task.concurrency_limit
-        if limit is not UNSET and not check_limit(limit):
-            raise InvalidOption(
-                task.name, "concurrency_limit", limit, "an int of 1 or more, None for no limit, or no option at all"
-            )
+        option, limit = option_of(task, HEADER), option_of(task, "concurrency_limit")
+        if is_dynamic(option):
+            family = family_of(task, option, dict.get.__get__(self._app._tasks))
+            id = family.name
+        else:
+            family, id = None, self.check_id(task.name, task.name if option is None else option)
+        if limit is not UNSET and not callable(limit):
+            self._check_limit(task.name, limit)
         self.remove(task.name)
-        self.ids[task.name] = id
-        self.gated |= {id}
+        if family is not None:
+            self.families[task.name] = family
+        else:
+            self.ids[task.name] = id
+            self.gated |= {id}
         if limit is not UNSET:
             self._explicit.setdefault(id, {})[task.name] = limit
             self._warn_of_difference(id)
 
     def remove(self, name: str) -> None:
         """Forget a task, where it is bound anew with other options."""
-        id = self.ids.pop(name, None)
+        id = self.family_name(name)
         if id is not None:
+            self.ids.pop(name, None)
+            self.families.pop(name, None)
             self._explicit.get(id, {}).pop(name, None)
             self.gated = frozenset(self.ids.values())
 
-    def limit_of(self, id: str) -> int | None:
-        """Return the limit of an id: ``concurrency_limits``, else the lowest explicit one, else the default."""
+    def gates(self, name: str) -> bool:
+        """Say whether a task is gated."""
+        return name in self.ids or name in self.families
+
+    def family_name(self, name: str) -> str | None:
+        """Return what workers serve when they run a task: its id, or the name of its family; None: not gated."""
+        family = self.families.get(name)
+        return family.name if family is not None else self.ids.get(name)
+
+    @property
+    def family_names(self) -> frozenset[str]:
+        """The names of all families."""
+        return frozenset(family.name for family in self.families.values())
+
+    def id_for(self, name: str, args: Any, kwargs: Any) -> str:
+        """Return the concurrency id of a call of a gated task.
+
+        Raises:
+            InvalidOption: No id, or none that can be, comes of these arguments.
+        """
+        family = self.families.get(name)
+        return self.ids[name] if family is None else self.check_id(name, family.make(args, kwargs))
+
+    def limit_of(self, id: str, family: str = "") -> int | None:
+        """Return the limit of an id: ``concurrency_limits``, else the lowest explicit one, else the default.
+
+        Args:
+            family: The family of an id that was made for a call.
+
+        Raises:
+            InvalidOption: A callable limit returned something else than a limit.
+        """
         limits = self.settings.limits
-        if id in limits:
-            return limits[id]
+        for name in (id, family):
+            if name in limits:
+                return limits[name]
         for glob, limit in limits.items():
             if fnmatchcase(id, glob):
                 return limit
-        explicit = self._explicit.get(id)
+        explicit = self._explicit.get(family or id)
         if explicit:
-            numbers = [limit for limit in explicit.values() if limit is not None]
+            said = [
+                self._check_limit(task, limit(id)) if callable(limit) else limit for task, limit in explicit.items()
+            ]
+            numbers = [limit for limit in said if limit is not None]
             return min(numbers) if numbers else None
         return self.settings.default_limit
+
+    def known(self, id: str, family: str) -> Known:
+        """Return what the semaphore has to know of an id that was made for a call.
+
+        Raises:
+            InvalidOption: A callable limit returned something else than a limit.
+        """
+        return Known(id, family, self.limit_of(id, family) or 0)
 
     def limits(self) -> dict[str, int | None]:
         """Return the limit of every id."""
@@ -131,7 +184,7 @@ class Policy:
             InvalidOption: It names a gated task of that id.
         """
         for name in self._app.tasks:
-            if name in self.ids or name.startswith("celery."):
+            if self.gates(name) or name.startswith("celery."):
                 continue
             queue = self._app.amqp.router.route({}, name).get("queue")
             id = getattr(queue, "name", None)
@@ -140,10 +193,19 @@ class Policy:
                 expected = f"another name: the ordinary task {name!r} is routed to the queue of this name"
                 raise InvalidOption(gated, "concurrency_id", id, expected)
 
-    def _checked_id(self, task: Any) -> str:
-        id = task.concurrency_id
-        if id is None:
-            id = task.name
+    @staticmethod
+    def _check_limit(task: str, limit: Any) -> int | None:
+        if not check_limit(limit):
+            expected = "an int of 1 or more, None for no limit, or a callable that returns one of these for an id"
+            raise InvalidOption(task, "concurrency_limit", limit, expected)
+        return limit  # type: ignore[no-any-return]  # checked
+
+    def check_id(self, task: str, id: Any) -> str:
+        """Return what shall be the concurrency id of a task.
+
+        Raises:
+            InvalidOption: It cannot be one.
+        """
         if not isinstance(id, str) or not id:
             expected = "a name: a str that is not empty"
         elif len(id.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
@@ -156,10 +218,10 @@ class Policy:
             expected = "another name: this is task_default_queue, which workers consume for ordinary tasks"
         else:
             return id
-        raise InvalidOption(task.name, "concurrency_id", id, expected)
+        raise InvalidOption(task, HEADER, id, expected)
 
     def _warn_of_difference(self, id: str) -> None:
-        numbers = {name: limit for name, limit in self._explicit[id].items() if limit is not None}
+        numbers = {name: limit for name, limit in self._explicit[id].items() if isinstance(limit, int)}
         if id in self._warned or len(set(numbers.values())) < 2:
             return
         self._warned.add(id)

@@ -13,6 +13,9 @@ from .semaphore.semaphore import SHORT_TIER
 
 __all__ = ("Settings", "check_limit")
 
+#: Seconds: an id must outlive what workers and producers know of it only for a moment.
+SHORTEST_ID_TTL = 4.0
+
 
 def check_limit(value: Any) -> bool:
     """Say whether a value can be a limit: an int of 1 or more, or None for no limit."""
@@ -33,6 +36,8 @@ class Settings:
         limits: ``concurrency_limits``: limit by id or glob; stands over the decorators.
         lease_ttl: ``concurrency_lease_ttl``: seconds until the slots of a worker that is silent, but still connected,
             are free.
+        id_ttl: ``concurrency_id_ttl``: seconds after which an id that was made for a call, and that nobody has used
+            since, is forgotten, and its queue deleted.
         fetch_ahead: ``concurrency_fetch_ahead``: whether a worker may fetch the next message of an id while a short
             task still runs in the slot.
         on_lease_lost: ``concurrency_on_lease_lost``: what happens to a running task whose slot was lost because its
@@ -46,6 +51,7 @@ class Settings:
     default_limit: int | None = 1
     limits: Mapping[str, int | None] = field(default_factory=dict)
     lease_ttl: float = 15.0
+    id_ttl: float = 3600.0
     fetch_ahead: bool = True
     on_lease_lost: str = "continue"
 
@@ -60,7 +66,7 @@ class Settings:
         url, options = _url(conf)
         known = {
             name: conf.get(f"concurrency_{name}")
-            for name in ("namespace", "default_limit", "limits", "lease_ttl", "fetch_ahead", "on_lease_lost")
+            for name in ("namespace", "default_limit", "limits", "lease_ttl", "id_ttl", "fetch_ahead", "on_lease_lost")
             if conf.get(f"concurrency_{name}", _UNSET) is not _UNSET
         }
         settings = cls(url=url, options=options, **known)
@@ -92,6 +98,8 @@ class Settings:
                 self.lease_ttl,
                 f"{shortest:g} seconds or more: a lease is renewed every second",
             )
+        if isinstance(self.id_ttl, bool) or not isinstance(self.id_ttl, (int, float)) or self.id_ttl < SHORTEST_ID_TTL:
+            raise InvalidSetting("concurrency_id_ttl", self.id_ttl, f"{SHORTEST_ID_TTL:g} seconds or more")
         if not isinstance(self.fetch_ahead, bool):
             raise InvalidSetting("concurrency_fetch_ahead", self.fetch_ahead, "True or False")
         if self.on_lease_lost not in ("continue", "terminate"):

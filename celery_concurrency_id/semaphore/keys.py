@@ -16,14 +16,19 @@ key                       type    holds
 ``held:WORKER``           hash    token to concurrency id; gone with the lease
 ``fleets``                set     fleets with a live worker
 ``members:FLEET``         set     workers of a fleet
-``serves:FLEET``          set     ids that a fleet's workers serve
+``serves:FLEET``          set     ids, and families of ids, that a fleet's workers serve
 ``ready:FLEET``           zset    ids with a free slot and a waiting task, by since when (us)
 ``idle:FLEET``            zset    workers with a free place and nothing to do, by since when (us)
 ``id:ID``                 hash    ``limit`` (0: none), ``seq`` announcements so far, ``unseen`` waiting tasks that
-                                  were not announced, ``fetching`` slots granted but not yet started in
+                                  were not announced, ``fetching`` slots granted but not yet started in; of an id
+                                  made for a call also ``family`` and ``retiring`` (us) until when its queue may be
+                                  about to be deleted
 ``slots:ID``              hash    token to ``worker|state|since|task``
 ``waiting:ID``            zset    ``task:retries``, by the number of its announcement
 ``early``                 zset    tasks that started before their announcement came, by when (us); 30 s
+``dynamic``               zset    the directory of ids that were made for calls, by last use (us)
+``lookups``               zset    the same ids, by when their queues were last looked at (us)
+``fresh``                 zset    those whose queues nobody has looked at yet, by since when (us)
 ========================  ======  =============================================================================
 
 Channels: ``mail:WORKER`` (one worker: ``invite``, ``ping``) and ``all`` (every worker: ``rejoin``, ``invite``).

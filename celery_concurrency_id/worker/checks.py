@@ -50,7 +50,7 @@ def check_broker(policy: Policy, app: Any, visibility_timeout: float | None) -> 
     if visibility_timeout is None:
         return []
     problems = []
-    for name in sorted(policy.ids):
+    for name in sorted({*policy.ids, *policy.families}):
         task = app.tasks[name]
         limit = task.time_limit or task.soft_time_limit or app.conf.task_time_limit or app.conf.task_soft_time_limit
         if limit and limit > visibility_timeout and task.acks_late:

@@ -48,12 +48,12 @@ class LostSlots:
             self._consumer.event_dispatcher.send("concurrency-slot-lost", uuid=request.id, name=request.name, **told)
         slot_lost.send(sender=request.task, request=request, **told)
         if self._terminate and request.worker_pid:
-            self._start_over(request)
+            self._start_over(request, slot.id)
 
-    def _start_over(self, request: Any) -> None:
+    def _start_over(self, request: Any, id: str) -> None:
         """Put a copy into the queue, then kill the run."""
         try:
-            self._mover.move(request.message, request.type)
+            self._mover.move(request.message, request.type, id)
         except Exception:
             logger.exception("concurrency: %s could not be put back into its queue; it goes on", request)
             return

@@ -70,7 +70,7 @@ class Parking:
     def give_up(self, request: Any) -> bool:
         """Publish a copy and acknowledge the original; say whether that went well."""
         try:
-            self._mover.move(request.message, request.type)
+            self._mover.move(request.message, request.type, request.concurrency_home)
         except Exception:
             logger.exception("concurrency: task %s could not be put back into its queue; trying again", request)
             self._loop.call_later(5.0, self.give_up, request)
