@@ -92,7 +92,7 @@ class Policy:
         """
         option, limit = option_of(task, HEADER), option_of(task, "concurrency_limit")
         if is_dynamic(option):
-            family = family_of(task, option, dict.get.__get__(self._app._tasks))
+            family = family_of(task, option, lambda name: self._app.tasks.get(name))
             id = family.name
         else:
             family, id = None, self.check_id(task.name, task.name if option is None else option)
@@ -143,6 +143,8 @@ class Policy:
     def limit_of(self, id: str, family: str = "") -> int | None:
         """Return the limit of an id: ``concurrency_limits``, else the lowest explicit one, else the default.
 
+        In ``concurrency_limits``, the id itself stands before globs, and these before the name of its family.
+
         Args:
             family: The family of an id that was made for a call.
 
@@ -150,12 +152,13 @@ class Policy:
             InvalidOption: A callable limit returned something else than a limit.
         """
         limits = self.settings.limits
-        for name in (id, family):
-            if name in limits:
-                return limits[name]
+        if id in limits:
+            return limits[id]
         for glob, limit in limits.items():
             if fnmatchcase(id, glob):
                 return limit
+        if family in limits:
+            return limits[family]
         explicit = self._explicit.get(family or id)
         if explicit:
             said = [

@@ -17,10 +17,17 @@ UNSET: Any = object()
 
 
 def work(
-    self: Task, *received: Any, tag: Any = None, seconds: float = 0, gate: str | None = None, fail: str = ""
+    self: Task,
+    *received: Any,
+    tag: Any = None,
+    seconds: float = 0,
+    gate: str | None = None,
+    fail: str = "",
+    log: str | None = None,
 ) -> Any:
-    """Run for a time or until a gate opens, then return the tag, or end as ``fail`` says."""
-    with truth.Run(self, tag) as run:
+    """Run for a time or until a gate opens, then return the tag, or end as ``fail`` says; ``log``: what the truth calls
+    the id."""
+    with truth.Run(self, tag, log) as run:
         run.hold(seconds, gate)
         if fail == "raise":
             raise ValueError(f"{self.name} was told to fail")
@@ -49,10 +56,28 @@ def autoretrying(self: Task, tag: Any = None, times: int = 1) -> Any:
     return self.request.retries
 
 
+def for_tenant(self: Task, tenant: str = "nobody", log: str | None = None, **options: Any) -> Any:
+    """Work for a tenant, whose limit it is."""
+    return work(self, log=log or f"tenant-{tenant}", **options)
+
+
+def retrying_for_tenant(self: Task, tenant: str, tag: Any = None, log: str | None = None) -> Any:
+    """Fail once, then go on for another tenant: the id is that of the first."""
+    with truth.Run(self, tag, log or f"tenant-{tenant}"):
+        if not self.request.retries:
+            raise self.retry(kwargs={"tenant": "other", "tag": tag, "log": f"tenant-{tenant}"}, countdown=0)
+    return self.request.concurrency_id
+
+
 def collect(self: Task, received: Any, tag: Any = None) -> Any:
     """Return what the tasks before this one returned."""
     with truth.Run(self, tag):
         return received
+
+
+def account_of(*received: Any, tag: Any = None, **options: Any) -> str:
+    """Return the concurrency id of a call of ``account``."""
+    return f"account-{tag}"
 
 
 def define(app: Celery, base: type[Task] | None) -> None:
@@ -69,7 +94,8 @@ def define(app: Celery, base: type[Task] | None) -> None:
             if limit is not UNSET:
                 options["concurrency_limit"] = limit
         # What the truth calls the id: set here, not read from the code under test.
-        add(function, name=name, log_id=name if id is UNSET else id, **options)
+        options.setdefault("log_id", name if id is UNSET else id)
+        add(function, name=name, **options)
 
     gated(work, "one", "one", 1)
     gated(work, "other", "other", 1)
@@ -94,6 +120,12 @@ def define(app: Celery, base: type[Task] | None) -> None:
     gated(retrying, "retrying", "retrying", 1)
     gated(autoretrying, "autoretrying", "autoretrying", 1, autoretry_for=(ValueError,), default_retry_delay=0)
     gated(collect, "body", "body", 1)
+
+    # Ids made from arguments: a template and a callable; two tasks share the template.
+    gated(for_tenant, "tenant", "tenant-{tenant}", log_id=None)
+    gated(for_tenant, "late_tenant", "tenant-{tenant}", log_id=None, acks_late=True)
+    gated(retrying_for_tenant, "retrying_tenant", "tenant-{tenant}", log_id=None)
+    gated(work, "account", account_of, lambda id: 2 if id.endswith("premium") else 1, log_id=None)
 
     add(work, name="ordinary", log_id=None)
     add(collect, name="gather", log_id=None)

@@ -35,6 +35,7 @@ def test_every_setting_is_read(make_app: Any) -> None:
         concurrency_default_limit=3,
         concurrency_limits={"gpu": 2, "free*": None},
         concurrency_lease_ttl=30,
+        concurrency_id_ttl=600,
         concurrency_fetch_ahead=False,
         concurrency_on_lease_lost="terminate",
     )
@@ -46,10 +47,11 @@ def test_every_setting_is_read(make_app: Any) -> None:
         3,
         {"gpu": 2, "free*": None},
         30,
+        600,
         False,
         "terminate",
     )
-    assert len(dataclasses.fields(settings)) == 8, "a new setting needs its place in these tests"
+    assert len(dataclasses.fields(settings)) == 9, "a new setting needs its place in these tests"
 
 
 def test_settings_cannot_be_changed_once_read(make_app: Any) -> None:
