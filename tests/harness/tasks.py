@@ -80,6 +80,11 @@ def account_of(*received: Any, tag: Any = None, **options: Any) -> str:
     return f"account-{tag}"
 
 
+def limit_of_account(id: str) -> int | None:
+    """Return how many calls of ``account`` with this id may run at once."""
+    return None if id.endswith("boundless") else 2 if id.endswith("premium") else 1
+
+
 def define(app: Celery, base: type[Task] | None) -> None:
     """Define the tasks; without a base they are ordinary tasks of the same names."""
 
@@ -125,7 +130,7 @@ def define(app: Celery, base: type[Task] | None) -> None:
     gated(for_tenant, "tenant", "tenant-{tenant}", log_id=None)
     gated(for_tenant, "late_tenant", "tenant-{tenant}", log_id=None, acks_late=True)
     gated(retrying_for_tenant, "retrying_tenant", "tenant-{tenant}", log_id=None)
-    gated(work, "account", account_of, lambda id: 2 if id.endswith("premium") else 1, log_id=None)
+    gated(work, "account", account_of, limit_of_account, log_id=None)
 
     add(work, name="ordinary", log_id=None)
     add(collect, name="gather", log_id=None)
