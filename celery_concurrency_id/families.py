@@ -36,6 +36,7 @@ class Family:
 
     Attributes:
         name: The template itself, or the task's name where there is a callable.
+        has_code: Whether it can be told which argument is which.
 
     Raises:
         InvalidOption: The template is wrong, or names what is no argument of the task.
@@ -43,6 +44,7 @@ class Family:
 
     def __init__(self, task: str, option: Any, run: inspect.Signature | None = None) -> None:
         self._task, self._option, self._signature = task, option, run
+        self.has_code = run is not None or callable(option)
         self.name: str = task if callable(option) else option
         if not callable(option):
             self._check_fields()

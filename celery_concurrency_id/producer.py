@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from typing import Any, Callable
 
-from .families import HEADER
 from .policy import Policy
 
 __all__ = ("announcing", "waiting_key")
@@ -36,8 +35,9 @@ def announcing(send: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
         queue = kwargs.get("queue")
         id: Any = getattr(queue, "name", queue)
         if id not in policy.gated:
-            if policy.gates(name) and (kwargs.get("headers") or {}).get(HEADER) == id:
-                return send_dynamic(id, producer, name, message, *args, **kwargs)
+            family = policy.family_of(name, id, kwargs.get("headers"))
+            if family is not None:
+                return send_dynamic(id, family, producer, name, message, *args, **kwargs)
             return send(producer, name, message, *args, **kwargs)
         # Before the publish, so that a wrong setting is an error here and not a task that nobody announced.
         announcer = policy.announcer
@@ -46,9 +46,9 @@ def announcing(send: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
         announcer.announce(id, *waiting_key(about["id"], about.get("retries")))
         return result
 
-    def send_dynamic(id: str, producer: Any, name: str, message: Any, *args: Any, **kwargs: Any) -> Any:
+    def send_dynamic(id: str, family: str, producer: Any, name: str, message: Any, *args: Any, **kwargs: Any) -> Any:
         """Send a task whose id was made for the call; workers have to learn of the id, and may delete its queue."""
-        announcer, known = policy.announcer, policy.known(id, policy.family_name(name) or "")
+        announcer, known = policy.announcer, policy.known(id, family)
         declared = None
         if announcer.knows(known):
             kwargs["declare"] = []

@@ -34,7 +34,16 @@ class ConcurrencyRouter:
         id, headers = routed.pop(HEADER, None), routed.get("headers") or {}
         if id is None:
             id = headers.get(HEADER)  # a retry keeps the id that its first message had
-        id = policy.id_for(name, args, kwargs) if id is None else policy.check_id(name, id)
+        if id is not None:
+            policy.check_id(name, id)
+        else:
+            try:
+                id = policy.id_for(name, args, kwargs)
+            except InvalidOption:
+                if policy.has_code(name):
+                    raise
+                # Only the task's name is known here: a worker can tell the id.
+                return self._router.route(options, name, args, kwargs, task_type)
         if id != policy.ids.get(name):
             routed["headers"] = {**headers, HEADER: id}
         for key in _DESTINATION:

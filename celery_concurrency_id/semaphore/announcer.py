@@ -137,6 +137,7 @@ class Announcer:
                 return reply
         line = Line(self._url, self._prefix, self._options, self._keep)
         try:
+            line.connect()
             self._compare(line)
             reply = say(line)
         except (RedisError, OSError):

@@ -36,6 +36,10 @@ class Line:
         self._unsaid = unsaid
         self._sent: tuple[Any, ...] | None = None
 
+    def connect(self) -> None:
+        """Only this asks the sentinels: a connection that connects because it has to send goes to its default host."""
+        self._connection.connect()
+
     def send(self, *args: Any) -> None:
         """Announce a task; the reply is read before the next thing is said."""
         self.settle()

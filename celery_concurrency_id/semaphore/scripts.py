@@ -9,7 +9,7 @@ from importlib.resources import files
 __all__ = ("VERBS", "Script", "load")
 
 #: Every verb; each has a file of its name in ``lua/``.
-VERBS = ("adopt", "announce", "beat", "join", "learn", "leave", "retire", "serve", "turn")
+VERBS = ("adopt", "announce", "beat", "cancel", "join", "learn", "leave", "reserve", "retire", "serve", "turn")
 
 
 class Script:

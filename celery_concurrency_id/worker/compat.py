@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
+from functools import partial
 from typing import Any, Callable
 
 from amqp import spec
@@ -31,12 +32,13 @@ __all__ = (
     "visibility_timeout",
 )
 
-#: Seconds for a broker to answer a ``basic.get``; after that the connection counts as lost.
+#: Seconds for a broker to answer a ``basic.get`` or anything else; after that the connection counts as lost.
 GET_TIMEOUT = 5.0
 
 
 def prepare_gets(channel: Any) -> None:
-    """Let an AMQP channel take replies to gets whenever they come, and its end for the connection's.
+    """Let an AMQP channel take replies to gets whenever they come, its end for the connection's, and wait for nothing
+    without a bound.
 
     py-amqp revives a channel that the broker closes, under delivery tags that start again at 1: what was fetched
     before would acknowledge somebody else's message.
@@ -58,6 +60,8 @@ def prepare_gets(channel: Any) -> None:
     channel._callbacks[spec.Basic.GetOk] = on_message
     channel._callbacks[spec.Basic.GetEmpty] = on_empty
     channel._callbacks[spec.Channel.Close] = on_close
+    # Also for declaring a queue and asking for its length; py-amqp itself would wait until heartbeats are missed.
+    channel.wait = partial(channel.wait, timeout=GET_TIMEOUT)
 
 
 def begin_get(channel: Any, queue: Any, on_reply: Callable[[Any], Any]) -> None:
@@ -183,15 +187,14 @@ def pool_job_alive(pool: Any, result: Any) -> bool:
     """Say, after the pool was flushed, whether a job can still run; make sure that its end is noticed if so.
 
     Celery's flush forgets every job that no process has accepted yet, also those already written to a process, which
-    will run them.
+    will run them; before 5.7 it can forget those that run as well.
     """
     if result is None or result.ready():
         return False
-    if result._accepted:
-        return True
-    process = result._write_to
-    if process is None or not process._is_alive():
-        return False
+    if not result._accepted:
+        process = result._write_to
+        if process is None or not process._is_alive():
+            return False
     pool._pool._cache.setdefault(result._job, result)
     return True
 

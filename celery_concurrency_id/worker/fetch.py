@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Callable
+from typing import Any, Callable, NoReturn
 
 from ..queues import DynamicQueue
 from .compat import (
@@ -42,6 +42,7 @@ class Fetcher:
         self.errors = connection.connection_errors + connection.channel_errors
         self._channel_errors = connection.channel_errors
         self._queues: dict[str, Any] = {}
+        self._failed: BrokerLost | None = None
         self._channel = reuse_client(connection.channel())
         #: Whether a message can be announced a moment before it can be fetched.
         self.lagging = is_amqp(self._channel)
@@ -94,13 +95,20 @@ class Fetcher:
 
     @contextmanager
     def _failing_loudly(self) -> Iterator[None]:
+        if self._failed is not None:
+            # Who comes before Celery has seen to it must not wait for a time-out again.
+            raise BrokerLost from self._failed.__cause__
         try:
             yield
         except self._channel_errors as exc:
             # The channel is gone, and what was fetched on it goes back to the broker: as if the connection were gone.
-            raise BrokerLost from ConnectionError(f"the channel of the dedicated queues was closed: {exc}")
+            self._fail(ConnectionError(f"the channel of the dedicated queues was closed: {exc}"))
         except self.errors as exc:
-            raise BrokerLost from exc
+            self._fail(exc)
+
+    def _fail(self, cause: BaseException) -> NoReturn:
+        self._failed = BrokerLost()
+        raise self._failed from cause
 
     def _declared(self, id: str) -> Any:
         queue = self._queues.get(id)

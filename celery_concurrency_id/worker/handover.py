@@ -50,6 +50,11 @@ class HandOver:
         """
         self._on_message, self._parking, self._errors = on_message, parking, errors
 
+    def detach(self) -> None:
+        """The broker is gone, or the worker closes."""
+        if self._parking is not None:
+            self._parking.forget()
+
     def receive(self, slot: Slot, message: Any) -> bool:
         """Give a fetched message to Celery as if it had been consumed; say whether a task came of it."""
         assert self._on_message is not None
@@ -149,7 +154,7 @@ class HandOver:
         slot.state = State.RUNNING
         slot.began = True
         slot.request = request
-        self._gate.begins(slot)
+        self._gate.begins(slot, request)
         kind = "resume" if request.concurrency_ahead else "start"
         self._link.report(Report(kind, slot.id, slot.token, *request.concurrency_key), urgent=self._at_once)
 

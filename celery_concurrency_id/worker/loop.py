@@ -6,6 +6,7 @@ import logging
 import queue
 import socket
 import threading
+import time
 from collections import deque
 from typing import Any, Callable
 
@@ -37,6 +38,7 @@ class HubLoop:
         self._signalled = False
         self._ticks: deque[tuple[Any, ...]] = deque()
         self._draining = self._drain_due = False
+        self._later: set[_Later] = set()
         # kombu's own call_soon() does not wake the poller before 5.7.
         self._reader, self._writer = socket.socketpair()
         self._reader.setblocking(False)
@@ -44,10 +46,19 @@ class HubLoop:
         self._thread = threading.get_ident()
 
     def register(self) -> None:
-        """Listen; anew after each loss of the broker, which resets the hub."""
+        """Listen; anew after each loss of the broker, which resets the hub.
+
+        What was queued or delayed before that is not forgotten, though Celery 5.6 and older clears the hub's timer and
+        an error in a callback of somebody else's can cost ours its turn.
+        """
         self._thread = threading.get_ident()
         self._hub.add_reader(self._reader.fileno(), self._run)
-        if self._calls:
+        for later in self._later:
+            later.timer.cancel()
+            self._arm(later)
+        if self._ticks:
+            self.call_soon(self._drain)
+        elif self._calls:
             self._signal()
 
     def inside(self) -> bool:
@@ -83,7 +94,16 @@ class HubLoop:
 
     def call_later(self, delay: float, call: Callable[..., Any], *args: Any) -> None:
         """Run a callback after a delay in seconds; only from the loop itself."""
-        self._hub.call_later(delay, self._enter, call, *args)
+        later = _Later(time.monotonic() + delay, (call, *args))
+        self._later.add(later)
+        self._arm(later)
+
+    def _arm(self, later: _Later) -> None:
+        later.timer = self._hub.call_later(max(later.due - time.monotonic(), 0.0), self._due, later)
+
+    def _due(self, later: _Later) -> None:
+        self._later.discard(later)
+        self._enter(*later.call)
 
     def add_reader(self, fd: int, call: Callable[..., Any]) -> None:
         """Run a callback whenever a descriptor is readable."""
@@ -129,6 +149,14 @@ class HubLoop:
 
     def start(self) -> None:
         """The hub runs already."""
+
+
+class _Later:
+    """A call that is due at some moment of the monotonic clock, and the hub's timer for it."""
+
+    def __init__(self, due: float, call: tuple[Any, ...]) -> None:
+        self.due, self.call = due, call
+        self.timer: Any = None
 
 
 class ThreadLoop:

@@ -44,6 +44,12 @@ class Parking:
         self._mover = Mover(consumer.app)
         self._longest = min(_LONGEST, visibility_timeout * 0.5) if visibility_timeout else _LONGEST
         self._parked: set[Any] = set()
+        self._forgotten = False
+
+    def forget(self) -> None:
+        """The broker is gone, and delivers anew what was not acknowledged: a copy would be one too many."""
+        self._forgotten = True
+        self._parked.clear()
 
     def park(self, request: Any) -> None:
         """Take in a request that Celery has put on its timer."""
@@ -69,6 +75,9 @@ class Parking:
 
     def give_up(self, request: Any) -> bool:
         """Publish a copy and acknowledge the original; say whether that went well."""
+        if self._forgotten:
+            state.task_ready(request)
+            return False
         try:
             self._mover.move(request.message, request.type, request.concurrency_home)
         except Exception:

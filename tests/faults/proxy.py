@@ -1,4 +1,4 @@
-"""A network that a test can break: a TCP proxy between one worker and Redis."""
+"""A network that a test can break: a TCP proxy between one worker and Redis or RabbitMQ."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ class Proxy:
     - ``hold()``: packets stop, both ways, without a word; what was sent arrives after ``heal()``, as TCP repeats it.
     - ``reset()``: every connection is reset, and new ones are refused.
     - ``half_open()``: the server's side of every connection ends; the client's side stays silent. New ones hang.
-    - ``heal()``: all is well; half-open connections stay dead, as in life.
+    - ``deafen()``: what the server says does not arrive, what it is told does. A connection that missed something
+      hears nothing ever after.
+    - ``heal()``: all is well; half-open and deaf connections stay as they are, as in life.
     """
 
     def __init__(self, target: int) -> None:
@@ -29,7 +31,8 @@ class Proxy:
         self._thread.start()
         self._pairs: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
         self._silent: list[asyncio.StreamWriter] = []
-        self._refusing = False
+        self._missed: set[tuple[asyncio.StreamWriter, asyncio.StreamWriter]] = set()
+        self._refusing = self._deaf = False
         self._flowing = self._do(self._event())
         self._server = self._do(asyncio.start_server(self._accept, "127.0.0.1", 0))
         self.port: int = self._server.sockets[0].getsockname()[1]
@@ -45,13 +48,17 @@ class Proxy:
         self._call(self._flowing.clear)
         self._call(self._end_server_sides)
 
+    def deafen(self) -> None:
+        self._deaf = True
+
     def heal(self) -> None:
-        self._refusing = False
+        self._refusing = self._deaf = False
         self._call(self._flowing.set)
 
     def close(self) -> None:
         self._call(self._server.close)
         self._call(self._reset_all)
+        self._do(self._end_all())
         self._call(self._loop.stop)
         self._thread.join(5)
 
@@ -81,15 +88,25 @@ class Proxy:
         try:
             while data := await reader.read(65536):
                 await self._flowing.wait()
+                if writer is pair[0] and (self._deaf or pair in self._missed):
+                    self._missed.add(pair)
+                    continue
                 writer.write(data)
                 await writer.drain()
             await self._flowing.wait()  # the end of a connection is a packet like any other
         except OSError:
             pass
+        self._missed.discard(pair)
         if pair in self._pairs:
             self._pairs.discard(pair)
             for each in pair:
                 each.close()
+
+    async def _end_all(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     def _reset_all(self) -> None:
         for pair in list(self._pairs):

@@ -15,6 +15,13 @@ from harness import truth
 
 UNSET: Any = object()
 
+#: What the configuration may say of tasks whose code says nothing.
+CONFIGURED = {
+    "reports.quick": None,
+    "reports.*": {},
+    "legacy.*": {"concurrency_id": "legacy_two", "concurrency_limit": 2},
+}
+
 
 def work(
     self: Task,
@@ -85,7 +92,7 @@ def limit_of_account(id: str) -> int | None:
     return None if id.endswith("boundless") else 2 if id.endswith("premium") else 1
 
 
-def define(app: Celery, base: type[Task] | None) -> None:
+def define(app: Celery, base: type[Task] | None, many: int = 0) -> None:
     """Define the tasks; without a base they are ordinary tasks of the same names."""
 
     # Not shared: Celery would give the tasks of each app to all others in the process, ungated ones for gated ones.
@@ -125,6 +132,14 @@ def define(app: Celery, base: type[Task] | None) -> None:
     gated(retrying, "retrying", "retrying", 1)
     gated(autoretrying, "autoretrying", "autoretrying", 1, autoretry_for=(ValueError,), default_retry_delay=0)
     gated(collect, "body", "body", 1)
+    for number in range(many):
+        gated(work, f"many.{number:03}", f"many.{number:03}", 1)
+
+    # Only the configuration gates these, where it does (``CONFIGURED``).
+    add(work, name="legacy.render", log_id="legacy_two")
+    add(retrying, name="legacy.retrying", log_id="legacy_two")
+    add(work, name="reports.daily", log_id="reports.daily")
+    add(work, name="reports.quick", log_id=None)
 
     # Ids made from arguments: a template and a callable; two tasks share the template.
     gated(for_tenant, "tenant", "tenant-{tenant}", log_id=None)

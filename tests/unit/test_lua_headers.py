@@ -20,17 +20,19 @@ CALLS: dict[str, Any] = {
     "adopt": lambda semaphore, things: semaphore.adopt(),
     "announce": lambda semaphore, things: semaphore.announce("id", "task", 0),
     "beat": lambda semaphore, things: semaphore.beat(True, ["1"], {f"id{thing}": 1 for thing in range(things)}),
+    "cancel": lambda semaphore, things: semaphore.cancel("id", "task", 0),
     "join": lambda semaphore, things: semaphore.join("host", "fleet", 15.0, [("id", "1", "task")] * things),
     "learn": lambda semaphore, things: semaphore.learn([Known(f"id{thing}", "family", 1) for thing in range(things)]),
     "leave": lambda semaphore, things: semaphore.leave(),
     "retire": lambda semaphore, things: semaphore.retire([(f"id{thing}", "1") for thing in range(things)]),
+    "reserve": lambda semaphore, things: semaphore.reserve("id", "task", 0, 9),
     "serve": lambda semaphore, things: semaphore.serve("fleet", {f"id{thing}": 1 for thing in range(things)}),
     "turn": lambda semaphore, things: semaphore.turn(1, True, [Report("start", "id", "1", "task", 0)] * things),
 }
 #: How many arguments the header promises for each thing of a list, and the replies that a binding can read.
 EACH = {"beat": 2, "join": 3, "learn": 3, "retire": 2, "serve": 2, "turn": 5}
-REPLIES = {"beat": [b"lost"], "join": [1, 0, [], 0], "turn": [b"epoch"], "announce": 1, "serve": 1}
-REPLIES |= dict.fromkeys(("adopt", "learn", "leave", "retire"), 0)
+REPLIES: dict[str, Any] = {"beat": [b"lost"], "join": [1, 0, [], 0], "turn": [b"epoch"], "reserve": [1, 0]}
+REPLIES |= dict.fromkeys(("adopt", "announce", "cancel", "learn", "leave", "retire", "serve"), 0)
 
 
 def text(verb: str) -> str:
