@@ -118,7 +118,7 @@ class Policy:
             self._own[task.name] = SimpleNamespace(**own)
             self._looked_up.discard(task.name)
 
-    def family_name(self, name: str) -> str | None:
+    def id_of(self, name: str) -> str | None:
         """Return what workers serve when they run a task: its id, or the name of its family; None if it is not gated.
 
         Nobody here needs to have the task's code: ``concurrency_tasks`` may gate what is only known by name.
@@ -130,9 +130,9 @@ class Policy:
             with self._lock:
                 self._look_up(name)
                 self._looked_up.add(name)
-        return self._family_name(name)
+        return self._id_of(name)
 
-    def _family_name(self, name: str) -> str | None:
+    def _id_of(self, name: str) -> str | None:
         family = self.families.get(name)
         return family.name if family is not None else self.ids.get(name)
 
@@ -143,7 +143,7 @@ class Policy:
             InvalidSetting: ``concurrency_tasks`` is wrong.
         """
         for name in list(names):
-            self.family_name(name)
+            self.id_of(name)
 
     def _look_up(self, name: str) -> None:
         entry = self._entry_of(name)
@@ -207,7 +207,7 @@ class Policy:
 
     def remove(self, name: str) -> None:
         """Forget a task, where it is bound anew with other options."""
-        id = self._family_name(name)
+        id = self._id_of(name)
         if id is not None:
             self.ids.pop(name, None)
             self.families.pop(name, None)
@@ -217,7 +217,7 @@ class Policy:
 
     def gates(self, name: str) -> bool:
         """Say whether a task is gated."""
-        return self.family_name(name) is not None
+        return self.id_of(name) is not None
 
     @property
     def family_names(self) -> frozenset[str]:
@@ -227,7 +227,7 @@ class Policy:
     def family_of(self, name: str, id: Any, headers: Any) -> str | None:
         """Return the family of an id that was made for a call, by its task and its message's headers, or None."""
         made = id not in self.gated and isinstance(headers, Mapping) and headers.get(HEADER) == id
-        return self.family_name(name) if made else None
+        return self.id_of(name) if made else None
 
     def has_code(self, name: str) -> bool:
         """Say whether the id of a task can be told from any arguments: whether more than its name is known."""

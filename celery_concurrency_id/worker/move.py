@@ -70,7 +70,7 @@ class Mover:
         if id in policy.gated:
             queue = dedicated_queue(self._app, id)
         else:
-            queue, known = dynamic_queue(self._app, id), policy.known(id, policy.family_name(name) or "")
+            queue, known = dynamic_queue(self._app, id), policy.known(id, policy.id_of(name) or "")
             declared = policy.announcer.learn(known)
         properties = dict(message.properties or {})
         priority = properties.get("priority")
