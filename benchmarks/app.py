@@ -52,7 +52,24 @@ def define(name: str, limit: int | None) -> None:
     app.task(**options)(work)
 
 
+def define_family() -> None:
+    """Register the task whose ids are made from its arguments; an ordinary one on the plain side."""
+    options: dict[str, Any] = {"name": "family"}
+    if config.gated:
+        from celery_concurrency_id import QueuedTask
+
+        options.update(base=QueuedTask, concurrency_id="family-{member}", concurrency_limit=1)
+
+    def work(batch: str, number: int, member: int) -> None:
+        name = f"family-{member}"
+        write("start", name, batch, number)
+        write("end", name, batch, number)
+
+    app.task(**options)(work)
+
+
 define("ordinary", None)
+define_family()
 for _name, _limit in LIMITS.items():
     define(_name, _limit)
 for _name in id_names(config.ids):

@@ -25,17 +25,21 @@ def publish(
     hold: str | None = None,
     every: float = 0.0,
     stamp: bool = False,
+    members: int = 0,
 ) -> dict[str, float]:
     """Publish `each` messages of every task, task by task, numbered in the order of publishing.
 
     Args:
         every: time between two messages; 0 is as fast as possible.
         stamp: log the moment before each message is sent.
+        members: publish `each` messages of the family, in turn to so many of its ids, instead of `tasks`.
     """
     from benchmarks.app import app, write
 
     names = [name for name in tasks for _ in range(each)]
     began = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+    for number in range(each if members else 0):
+        app.tasks["family"].apply_async((batch, number, number % members))
     for number, name in enumerate(names):
         if every:
             due = began / 1e9 + number * every

@@ -51,6 +51,7 @@ class Side:
         self.log.read()
         if self.config.gated:
             limits = {**LIMITS, **dict.fromkeys(id_names(self.config.ids), 1)}
+            limits |= {run.task: 1 for run in self.log.all_runs() if run.task.startswith("family-")}
             self.faults.exceeded += times_exceeded(self.log, limits)
         self.log.close()
 

@@ -25,8 +25,9 @@ def bounded(send: Callable[..., Any], app: Any) -> Callable[..., Any]:
     def send_task_message(producer: Any, name: str, message: Any, *args: Any, **kwargs: Any) -> Any:
         queue = kwargs.get("queue")
         id: Any = getattr(queue, "name", queue)
-        reservations: Any = policy.reservations if id in policy.gated else None
-        limit = policy.max_waiting_of(id) if reservations is not None else None
+        family = policy.family_of(name, id, kwargs.get("headers"))
+        reservations: Any = policy.reservations if id in policy.gated or family else None
+        limit = policy.max_waiting_of(id, family or "") if reservations is not None else None
         if limit is None:
             return send(producer, name, message, *args, **kwargs)
         about = message.headers if "id" in message.headers else message.body

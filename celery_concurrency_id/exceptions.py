@@ -20,7 +20,7 @@ class ConcurrencyError(Exception):
 
 
 class InvalidOption(ConcurrencyError, ValueError):
-    """A task option is wrong; raised when the task is bound.
+    """A task option is wrong; raised when the task is bound, or, for what a call names, when it is called.
 
     Attributes:
         task: Name of the task.
@@ -31,10 +31,10 @@ class InvalidOption(ConcurrencyError, ValueError):
 
     def __init__(self, task: str, option: str, value: Any, expected: str) -> None:
         self.task, self.option, self.value, self.expected = task, option, value, expected
-        super().__init__(f"task {task!r}: {option}={value!r} is refused: expected {expected}")
+        super().__init__(task, option, value, expected)  # from these, result backends make it anew
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.task, self.option, self.value, self.expected)
+    def __str__(self) -> str:
+        return f"task {self.task!r}: {self.option}={self.value!r} is refused: expected {self.expected}"
 
 
 class InvalidSetting(ConcurrencyError, ValueError):

@@ -40,7 +40,11 @@ class ConcurrencyAMQP:
             policy.look_up(app.tasks)  # which also binds the tasks that nobody has used yet
             return policy.gated
 
-        return type("Queues", (DedicatedQueues,), {"gated": staticmethod(gated)})
+        def families() -> frozenset[str]:
+            policy.look_up(app.tasks)
+            return policy.family_names
+
+        return type("Queues", (DedicatedQueues,), {"gated": staticmethod(gated), "families": staticmethod(families)})
 
 
 def install(app: Any) -> None:

@@ -14,8 +14,10 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from .exceptions import InvalidOption, InvalidSetting
+from .families import HEADER, Family, family_of, is_dynamic, option_of
 from .semaphore.announcer import Announcer, Silent
 from .semaphore.reservations import Reservations
+from .semaphore.semaphore import Known
 from .settings import TASK_OPTIONS, Settings, check_limit, tasks_of
 
 __all__ = ("UNSET", "Policy", "policy_of")
@@ -47,13 +49,14 @@ class Policy:
     """What the gated tasks of one app say.
 
     Attributes:
-        ids: Concurrency id by task name, for every gated task that is known.
-        gated: Every concurrency id.
+        ids: Concurrency id by task name, for every gated task that is known and whose id is always the same.
+        gated: Every such id.
+        families: The family of ids by task name, for gated tasks whose ids are made from their arguments.
     """
 
     def __init__(self, app: Any) -> None:
         self._app = weakref.proxy(app)  # the app keeps its policy, not the other way round
-        self._explicit: dict[str, dict[str, int | None]] = {}
+        self._explicit: dict[str, dict[str, Any]] = {}
         self._settings: Settings | None = None
         self._warned: set[str] = set()
         self._announcer: Any = None
@@ -65,6 +68,7 @@ class Policy:
         self._lock = threading.RLock()
         self.ids: dict[str, str] = {}
         self.gated: frozenset[str] = frozenset()
+        self.families: dict[str, Family] = {}
 
     @property
     def settings(self) -> Settings:
@@ -92,7 +96,7 @@ class Policy:
                 raise
             logger.warning("tasks are published without an announcement, and start when a worker polls: %s", exc)
             return Silent()
-        return Announcer(settings.url, settings.namespace, settings.options)
+        return Announcer(settings.url, settings.namespace, settings.options, settings.id_ttl)
 
     @property
     def reservations(self) -> Any:
@@ -108,14 +112,14 @@ class Policy:
         Raises:
             InvalidOption: An option is wrong.
         """
-        own = {option: getattr(task, option) for option in TASK_OPTIONS}  # not the task: it holds on to the app
+        own = {option: option_of(task, option) for option in TASK_OPTIONS}  # not the task: it holds on to the app
         with self._lock:
             self._add(task)
             self._own[task.name] = SimpleNamespace(**own)
             self._looked_up.discard(task.name)
 
     def id_of(self, name: str) -> str | None:
-        """Return the concurrency id of a task; None if it is not gated.
+        """Return what workers serve when they run a task: its id, or the name of its family; None if it is not gated.
 
         Nobody here needs to have the task's code: ``concurrency_tasks`` may gate what is only known by name.
 
@@ -126,7 +130,11 @@ class Policy:
             with self._lock:
                 self._look_up(name)
                 self._looked_up.add(name)
-        return self.ids.get(name)
+        return self._id_of(name)
+
+    def _id_of(self, name: str) -> str | None:
+        family = self.families.get(name)
+        return family.name if family is not None else self.ids.get(name)
 
     def look_up(self, names: Iterable[str]) -> None:
         """Take in what ``concurrency_tasks`` says of these tasks.
@@ -170,19 +178,27 @@ class Policy:
         Raises:
             InvalidOption: An option is wrong.
         """
-        id = self._checked_id(task)
-        for option, none in (("concurrency_limit", "limit"), ("concurrency_max_waiting", "bound")):
-            number = getattr(task, option)
-            if number is not UNSET and not check_limit(number):
-                expected = f"an int of 1 or more, None for no {none}, or no option at all"
-                raise InvalidOption(task.name, option, number, expected)
+        option, limit, bound = (option_of(task, name) for name in TASK_OPTIONS)
+        if is_dynamic(option):
+            id = Family(task.name, option).name
+        else:
+            id = self.check_id(task.name, task.name if option is None else option)
+        if limit is not UNSET and not callable(limit):
+            self._check_limit(task.name, limit)
+        if bound is not UNSET and not check_limit(bound):
+            expected = "an int of 1 or more, None for no bound, or no option at all"
+            raise InvalidOption(task.name, "concurrency_max_waiting", bound, expected)
         return id
 
     def _add(self, task: Any) -> None:
-        id, limit = self._check(task), task.concurrency_limit
+        id, option, limit = self._check(task), option_of(task, HEADER), option_of(task, "concurrency_limit")
+        family = family_of(task, option, lambda name: self._app.tasks.get(name)) if is_dynamic(option) else None
         self.remove(task.name)
-        self.ids[task.name] = id
-        self.gated |= {id}
+        if family is not None:
+            self.families[task.name] = family
+        else:
+            self.ids[task.name] = id
+            self.gated |= {id}
         if limit is not UNSET:
             self._explicit.setdefault(id, {})[task.name] = limit
             self._warn_of_difference(id)
@@ -191,28 +207,84 @@ class Policy:
 
     def remove(self, name: str) -> None:
         """Forget a task, where it is bound anew with other options."""
-        id = self.ids.pop(name, None)
+        id = self._id_of(name)
         if id is not None:
+            self.ids.pop(name, None)
+            self.families.pop(name, None)
             self._explicit.get(id, {}).pop(name, None)
             self._bounds.get(id, {}).pop(name, None)
             self.gated = frozenset(self.ids.values())
 
-    def limit_of(self, id: str) -> int | None:
-        """Return the limit of an id: ``concurrency_limits``, else the lowest explicit one, else the default."""
+    def gates(self, name: str) -> bool:
+        """Say whether a task is gated."""
+        return self.id_of(name) is not None
+
+    @property
+    def family_names(self) -> frozenset[str]:
+        """The names of all families of tasks that are known."""
+        return frozenset(family.name for family in self.families.values())
+
+    def family_of(self, name: str, id: Any, headers: Any) -> str | None:
+        """Return the family of an id that was made for a call, by its task and its message's headers, or None."""
+        made = id not in self.gated and isinstance(headers, Mapping) and headers.get(HEADER) == id
+        return self.id_of(name) if made else None
+
+    def has_code(self, name: str) -> bool:
+        """Say whether the id of a task can be told from any arguments: whether more than its name is known."""
+        family = self.families.get(name)
+        return family is None or family.has_code
+
+    def id_for(self, name: str, args: Any, kwargs: Any) -> str:
+        """Return the concurrency id of a call of a gated task.
+
+        Raises:
+            InvalidOption: No id, or none that can be, comes of these arguments.
+        """
+        family = self.families.get(name)
+        return self.ids[name] if family is None else self.check_id(name, family.make(args, kwargs))
+
+    def limit_of(self, id: str, family: str = "") -> int | None:
+        """Return the limit of an id: ``concurrency_limits``, else the lowest explicit one, else the default.
+
+        In ``concurrency_limits``, the id itself stands before globs, and these before the name of its family.
+
+        Args:
+            family: The family of an id that was made for a call.
+
+        Raises:
+            InvalidOption: A callable limit returned something else than a limit.
+        """
         limits = self.settings.limits
         if id in limits:
             return limits[id]
         for glob, limit in limits.items():
             if fnmatchcase(id, glob):
                 return limit
-        explicit = self._explicit.get(id)
+        if family in limits:
+            return limits[family]
+        explicit = self._explicit.get(family or id)
         if explicit:
-            numbers = [limit for limit in explicit.values() if limit is not None]
+            said = [
+                self._check_limit(task, limit(id)) if callable(limit) else limit for task, limit in explicit.items()
+            ]
+            numbers = [limit for limit in said if limit is not None]
             return min(numbers) if numbers else None
         return self.settings.default_limit
 
-    def max_waiting_of(self, id: str) -> int | None:
-        """Return how many tasks of an id may wait: by its setting, else the lowest explicit one, else the default."""
+    def known(self, id: str, family: str) -> Known:
+        """Return what the semaphore has to know of an id that was made for a call.
+
+        Raises:
+            InvalidOption: A callable limit returned something else than a limit.
+        """
+        return Known(id, family, self.limit_of(id, family) or 0)
+
+    def max_waiting_of(self, id: str, family: str = "") -> int | None:
+        """Return how many tasks of an id may wait: by its setting, else the lowest explicit one, else the default.
+
+        Args:
+            family: The family of an id that was made for a call.
+        """
         bound = self.settings.max_waiting
         if isinstance(bound, Mapping):
             if id in bound:
@@ -220,7 +292,9 @@ class Policy:
             for glob, number in bound.items():
                 if fnmatchcase(id, glob):
                     return number
-        explicit = self._bounds.get(id)
+            if family in bound:
+                return bound[family]
+        explicit = self._bounds.get(family or id)
         if explicit:
             return min((number for number in explicit.values() if number is not None), default=None)
         return None if isinstance(bound, Mapping) else bound
@@ -244,7 +318,7 @@ class Policy:
             InvalidOption: It names a gated task of that id.
         """
         for name in self._app.tasks:
-            if name in self.ids or name.startswith("celery."):
+            if self.gates(name) or name.startswith("celery."):
                 continue
             queue = self._app.amqp.router.route({}, name).get("queue")
             id = getattr(queue, "name", None)
@@ -253,10 +327,19 @@ class Policy:
                 expected = f"another name: the ordinary task {name!r} is routed to the queue of this name"
                 raise InvalidOption(gated, "concurrency_id", id, expected)
 
-    def _checked_id(self, task: Any) -> str:
-        id = task.concurrency_id
-        if id is None:
-            id = task.name
+    @staticmethod
+    def _check_limit(task: str, limit: Any) -> int | None:
+        if not check_limit(limit):
+            expected = "an int of 1 or more, None for no limit, or a callable that returns one of these for an id"
+            raise InvalidOption(task, "concurrency_limit", limit, expected)
+        return limit  # type: ignore[no-any-return]  # checked
+
+    def check_id(self, task: str, id: Any) -> str:
+        """Return what shall be the concurrency id of a task.
+
+        Raises:
+            InvalidOption: It cannot be one.
+        """
         if not isinstance(id, str) or not id:
             expected = "a name: a str that is not empty"
         elif len(id.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
@@ -269,10 +352,10 @@ class Policy:
             expected = "another name: this is task_default_queue, which workers consume for ordinary tasks"
         else:
             return id
-        raise InvalidOption(task.name, "concurrency_id", id, expected)
+        raise InvalidOption(task, HEADER, id, expected)
 
     def _warn_of_difference(self, id: str) -> None:
-        numbers = {name: limit for name, limit in self._explicit[id].items() if limit is not None}
+        numbers = {name: limit for name, limit in self._explicit[id].items() if isinstance(limit, int)}
         if id in self._warned or len(set(numbers.values())) < 2:
             return
         self._warned.add(id)

@@ -33,14 +33,32 @@ def announcing(send: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
 
     def send_task_message(producer: Any, name: str, message: Any, *args: Any, **kwargs: Any) -> Any:
         queue = kwargs.get("queue")
-        id = getattr(queue, "name", queue)
+        id: Any = getattr(queue, "name", queue)
         if id not in policy.gated:
+            family = policy.family_of(name, id, kwargs.get("headers"))
+            if family is not None:
+                return send_dynamic(id, family, producer, name, message, *args, **kwargs)
             return send(producer, name, message, *args, **kwargs)
         # Before the publish, so that a wrong setting is an error here and not a task that nobody announced.
         announcer = policy.announcer
         result = send(producer, name, message, *args, **kwargs)
         about = message.headers if "id" in message.headers else message.body
         announcer.announce(id, *waiting_key(about["id"], about.get("retries")))
+        return result
+
+    def send_dynamic(id: str, family: str, producer: Any, name: str, message: Any, *args: Any, **kwargs: Any) -> Any:
+        """Send a task whose id was made for the call; workers have to learn of the id, and may delete its queue."""
+        announcer, known = policy.announcer, policy.known(id, family)
+        declared = None
+        if announcer.knows(known):
+            kwargs["declare"] = []
+        else:
+            declared = announcer.learn(known)
+        result = send(producer, name, message, *args, **kwargs)
+        if declared is not None:
+            declared()
+        about = message.headers if "id" in message.headers else message.body
+        announcer.announce(id, *waiting_key(about["id"], about.get("retries")), known.family, known.limit)
         return result
 
     return send_task_message

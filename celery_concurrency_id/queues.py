@@ -6,9 +6,24 @@ from collections.abc import Iterable
 from typing import Any, Callable
 
 from celery.app.amqp import Queues
-from kombu import Queue
+from kombu import Exchange, Queue
 
-__all__ = ("DedicatedQueues", "dedicated_queue")
+__all__ = ("DedicatedQueues", "DynamicQueue", "dedicated_queue", "dynamic_queue")
+
+
+class DynamicQueue(Queue):
+    """The queue of an id that was made for a call: bound to nothing, so that nothing is left when it is gone."""
+
+    #: A connection would remember it for ever, and believe that it still exists.
+    can_cache_declaration = False
+
+
+def dynamic_queue(app: Any, id: str) -> Queue:
+    """Return the queue of an id that was made for a call: as ``dedicated_queue``, but not bound to an exchange."""
+    queue = dedicated_queue(app, id)
+    if dict.__contains__(app.amqp.queues, id):
+        return queue
+    return DynamicQueue(id, Exchange(""), id, queue_arguments=queue.queue_arguments)
 
 
 def dedicated_queue(app: Any, id: str) -> Queue:
@@ -32,9 +47,11 @@ class DedicatedQueues(Queues):
 
     Attributes:
         gated: Returns the ids that have dedicated queues.
+        families: Returns the names of the families of ids that are made for each call.
     """
 
     gated: Callable[[], Iterable[str]] = tuple
+    families: Callable[[], Iterable[str]] = tuple
     _chosen: frozenset[str] | None = None
     _excluded: frozenset[str] = frozenset()
 
@@ -58,13 +75,20 @@ class DedicatedQueues(Queues):
     @property
     def consume_from(self) -> dict[str, Queue]:
         """What a worker consumes: never a dedicated queue."""
-        gated = set(self.gated())
+        gated = {*self.gated(), *self.families()}
         return {name: queue for name, queue in super().consume_from.items() if name not in gated}
 
     def served(self) -> list[str]:
         """Return the ids that a worker with these options serves, in order."""
+        return self._of(self.gated())
+
+    def served_families(self) -> list[str]:
+        """Return the families of ids that it serves, in order."""
+        return self._of(self.families())
+
+    def _of(self, names: Iterable[str]) -> list[str]:
         return sorted(
-            id for id in set(self.gated()) if (self._chosen is None or id in self._chosen) and id not in self._excluded
+            name for name in set(names) if (self._chosen is None or name in self._chosen) and name not in self._excluded
         )
 
 

@@ -16,6 +16,9 @@ __all__ = ("TASK_OPTIONS", "Settings", "check_limit", "tasks_of")
 #: What ``concurrency_tasks`` may say of a task: the options of a ``QueuedTask``.
 TASK_OPTIONS = ("concurrency_id", "concurrency_limit", "concurrency_max_waiting")
 
+#: Seconds: an id must outlive what workers and producers know of it only for a moment.
+SHORTEST_ID_TTL = 4.0
+
 
 def check_limit(value: Any) -> bool:
     """Say whether a value can be a limit, or a bound: an int of 1 or more, or None for none."""
@@ -40,6 +43,8 @@ class Settings:
             names one; a dict of numbers by id or glob stands over the decorators.
         lease_ttl: ``concurrency_lease_ttl``: seconds until the slots of a worker that is silent, but still connected,
             are free.
+        id_ttl: ``concurrency_id_ttl``: seconds after which an id that was made for a call, and that nobody has used
+            since, is forgotten, and its queue deleted.
         fetch_ahead: ``concurrency_fetch_ahead``: whether a worker may fetch the next message of an id while a short
             task still runs in the slot.
         on_lease_lost: ``concurrency_on_lease_lost``: what happens to a running task whose slot was lost because its
@@ -55,6 +60,7 @@ class Settings:
     tasks: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
     max_waiting: int | Mapping[str, int | None] | None = None
     lease_ttl: float = 15.0
+    id_ttl: float = 3600.0
     fetch_ahead: bool = True
     on_lease_lost: str = "continue"
 
@@ -102,6 +108,8 @@ class Settings:
                 self.lease_ttl,
                 f"{shortest:g} seconds or more: a lease is renewed every second",
             )
+        if isinstance(self.id_ttl, bool) or not isinstance(self.id_ttl, (int, float)) or self.id_ttl < SHORTEST_ID_TTL:
+            raise InvalidSetting("concurrency_id_ttl", self.id_ttl, f"{SHORTEST_ID_TTL:g} seconds or more")
         if not isinstance(self.fetch_ahead, bool):
             raise InvalidSetting("concurrency_fetch_ahead", self.fetch_ahead, "True or False")
         if self.on_lease_lost not in ("continue", "terminate"):
@@ -116,7 +124,7 @@ class Settings:
 
 _UNSET = object()
 #: Settings that are taken as they are.
-_PLAIN = ("namespace", "default_limit", "limits", "max_waiting", "lease_ttl", "fetch_ahead", "on_lease_lost")
+_PLAIN = ("namespace", "default_limit", "limits", "max_waiting", "lease_ttl", "id_ttl", "fetch_ahead", "on_lease_lost")
 
 
 def tasks_of(conf: Any) -> Mapping[str, Mapping[str, Any] | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable
 
 from celery import Task
 
@@ -19,9 +19,11 @@ class QueuedTask(Task):  # type: ignore[type-arg]  # generic for type checkers; 
     wait in the broker, in a queue named like the id.
 
     Attributes:
-        concurrency_id: Name of the shared limit. Unset: the task's own name.
-        concurrency_limit: How many may run at once: an int of 1 or more, or ``None`` for no limit. Unset: what other
-            tasks of the id say (the lowest holds), else the setting ``concurrency_default_limit``, which is 1.
+        concurrency_id: Name of the shared limit; or a template such as ``"tenant-{tenant_id}"``, or a callable that
+            takes the task's arguments, which make one for each call. Unset: the task's own name.
+        concurrency_limit: How many may run at once: an int of 1 or more, ``None`` for no limit, or a callable that
+            returns one of these for an id. Unset: what other tasks of the id say (the lowest holds), else the setting
+            ``concurrency_default_limit``, which is 1.
         concurrency_max_waiting: How many may wait: an int of 1 or more, or ``None`` for no bound. Where so many wait, a
             publish raises ``QueueFullError``. Unset: what other tasks of the id say (the lowest holds), else the
             setting ``concurrency_max_waiting``, which is ``None``.
@@ -32,8 +34,8 @@ class QueuedTask(Task):  # type: ignore[type-arg]  # generic for type checkers; 
 
     abstract = True
 
-    concurrency_id: str | None = None
-    concurrency_limit: int | None = UNSET
+    concurrency_id: str | Callable[..., str] | None = None
+    concurrency_limit: int | Callable[[str], int | None] | None = UNSET
     concurrency_max_waiting: int | None = UNSET
 
     Request = "celery_concurrency_id.worker.request:GatedRequest"

@@ -2,53 +2,109 @@
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
+import weakref
 from collections import deque
 from collections.abc import Mapping
-from time import monotonic
-from typing import Any
+from functools import partial
+from time import monotonic, sleep
+from typing import Any, Callable
 
-from redis.exceptions import NoScriptError, RedisError, ResponseError
+from redis.exceptions import RedisError, ResponseError
 
 from . import keys
-from .connect import connect, redacted
-from .scripts import load
+from .backlog import Backlog, Learnt
+from .connect import redacted
+from .line import Line
+from .semaphore import Known
 
 __all__ = ("Announcer", "Silent")
 
 logger = logging.getLogger(__name__)
 
-#: Seconds that a publish may be held up by a Redis that hangs, once in each ``_PAUSE``.
-_TIMEOUT = 0.5
 #: Seconds without a new try after one has failed.
 _PAUSE = 1.0
+#: Ids told at a time of those that Redis has not heard of.
+_CHUNK = 500
+#: Seconds that a publish waits while a worker deletes the queue of the id: longer than it may take.
+_RETIRING = 4.0
 
 
 class Announcer:
     """Tells the semaphore about published tasks; may be used by any thread, and after a fork.
 
     An announcement is a hint: one that is lost costs time until the workers' safety poll, never a task. So each is
-    sent without waiting, its reply is read before the next one, and no error reaches the publisher.
+    sent without waiting, its reply is read before the next one, and no error reaches the publisher. The safety poll
+    must know the id, though: of one that is made for a call, Redis is told before its first task is published.
+
+    Args:
+        id_ttl: Seconds after which an id that was made for a call, and that nobody uses, is forgotten.
     """
 
-    def __init__(self, url: str, namespace: str, options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, url: str, namespace: str, options: Mapping[str, Any] | None = None, id_ttl: float = 3600.0
+    ) -> None:
         self._url = url
         self._options = dict(options or {})
         self._prefix = keys.prefix(namespace)
-        self._lines: deque[_Line] = deque()
+        self._lines: deque[Line] = deque()
         self._pid = os.getpid()
         self._quiet_until = 0.0
         self._away = False
+        self._run: str | None = None
+        self._learnt = Learnt(id_ttl / 2)
+        self._backlog = Backlog()
+        self._at_exit = False
 
-    def announce(self, id: str, task: str, retries: int) -> None:
-        """Say that a task was published to an id's queue."""
+    def announce(self, id: str, task: str, retries: int, family: str = "", limit: int = 0) -> None:
+        """Say that a task was published to an id's queue; ``family`` and ``limit`` of an id made for the call."""
+        heard, _ = self._try(lambda line: line.send(id, task, retries, family, limit))
+        if family and not heard:
+            self._keep(Known(id, family, limit))
+
+    def knows(self, known: Known) -> bool:
+        """Say whether Redis was told of an id lately, so that its queue exists and nobody is about to delete it."""
+        return self._learnt.has(known)
+
+    def learn(self, known: Known) -> Callable[[], Any]:
+        """Tell Redis of an id made for a call, and wait until its queue may be declared.
+
+        Returns:
+            What to call once the queue was declared.
+        """
+        since = monotonic()
+        heard, wait_ms = self._try(lambda line: self._learn(line, known))
+        while heard and wait_ms and monotonic() - since < _RETIRING:
+            sleep(min(wait_ms / 1000, 0.02))
+            heard, wait_ms = self._try(lambda line: self._learn(line, known))
+        if not heard:
+            self._keep(known)
+            return lambda: None
+        return lambda: self._learnt.add(known, since)
+
+    def _learn(self, line: Line, known: Known) -> Any:
+        if self._run is None:
+            self._run = line.run()
+        return line.call("learn", *known)
+
+    def _keep(self, *known: Known) -> None:
+        self._backlog.add(known)
+        if known and not self._at_exit:
+            self._at_exit = True
+            atexit.register(_say_last, weakref.ref(self))
+
+    def _try(self, say: Callable[[Line], Any]) -> tuple[bool, Any]:
+        """Say something; return whether that went well, and the reply."""
         if self._away and monotonic() < self._quiet_until:
-            return
+            return False, None
         if self._pid != os.getpid():
             self._lines, self._pid = deque(), os.getpid()
         try:
-            self._say(id, task, retries)
+            reply = self._say(say)
+            if self._backlog:
+                self._say_backlog()
         except (RedisError, OSError) as exc:
             self._quiet_until = monotonic() + _PAUSE
             if not self._away:
@@ -59,76 +115,99 @@ class Announcer:
                     redacted(self._url),
                     exc or type(exc).__name__,
                 )
-        else:
-            if self._away:
-                self._away = False
-                logger.warning("semaphore at %s is back", redacted(self._url))
+            return False, None
+        if self._away:
+            self._away = False
+            logger.warning("semaphore at %s is back", redacted(self._url))
+        return True, reply
 
-    def _say(self, *args: Any) -> None:
+    def _say(self, say: Callable[[Line], Any]) -> Any:
         while self._lines:
             line = self._lines.pop()
             try:
-                line.send(*args)
+                reply = say(line)
+            except ResponseError:
+                self._lines.append(line)
+                raise
             except (RedisError, OSError):
                 # It may have died of idleness, or with a server that is back already: a new one tells.
                 line.close()
             else:
                 self._lines.append(line)
-                return
-        line = _Line(self._url, self._prefix, self._options)
+                return reply
+        line = Line(self._url, self._prefix, self._options, self._keep)
         try:
             line.connect()
-            line.send(*args)
+            self._compare(line)
+            reply = say(line)
         except (RedisError, OSError):
             line.close()
             raise
         self._lines.append(line)
+        return reply
+
+    def _compare(self, line: Line) -> None:
+        """Where this is another run of the server, it may know nothing of what the last one was told."""
+        if not self._learnt:
+            return
+        run = line.run()
+        if run != self._run:
+            self._keep(*self._learnt.forget())
+            self._run = run
+
+    def _say_backlog(self) -> None:
+        while self._backlog:
+            chunk = self._backlog.take(_CHUNK)
+            parts = [part for known in chunk for part in known]
+            try:
+                self._say(partial(_call_learn, parts))
+            except (RedisError, OSError):
+                self._backlog.add(chunk)
+                raise
+
+    def say_last(self) -> None:
+        """The process ends: read the replies that are outstanding, and say once more what was not heard."""
+        if self._pid != os.getpid():
+            return
+        for line in list(self._lines):
+            try:
+                line.settle()
+            except (RedisError, OSError):
+                line.close()
+                self._lines.remove(line)
+        if self._backlog:
+            try:
+                self._say_backlog()
+            except (RedisError, OSError) as exc:
+                logger.error(
+                    "semaphore at %s was not told of %d concurrency ids, since it cannot be reached (%s): their tasks "
+                    "start when something else is published to these ids",
+                    redacted(self._url),
+                    len(self._backlog),
+                    exc or type(exc).__name__,
+                )
+
+
+def _call_learn(parts: list[Any], line: Line) -> Any:
+    return line.call("learn", *parts)
+
+
+def _say_last(announcer: weakref.ref[Announcer]) -> None:
+    alive = announcer()
+    if alive is not None:
+        alive.say_last()
 
 
 class Silent:
     """For a producer that knows the tasks, but not the Redis that holds the semaphore."""
 
-    def announce(self, id: str, task: str, retries: int) -> None:
+    def announce(self, id: str, task: str, retries: int, family: str = "", limit: int = 0) -> None:
         """Say nothing."""
 
+    def knows(self, known: Known) -> bool:
+        """Nobody was told anything."""
+        return False
 
-class _Line:
-    """One connection, with at most one reply outstanding."""
-
-    def __init__(self, url: str, key_prefix: str, options: dict[str, Any]) -> None:
-        pool = connect(url, options, socket_timeout=_TIMEOUT, socket_connect_timeout=_TIMEOUT).connection_pool
-        self._connection = pool.make_connection()
-        self._prefix = key_prefix
-        self._sent: tuple[Any, ...] | None = None
-        self._loaded = False
-
-    def connect(self) -> None:
-        """Only this asks the sentinels: a connection that connects because it has to send goes to its default host."""
-        self._connection.connect()
-
-    def send(self, *args: Any) -> None:
-        self._settle()
-        self._sent = args
-        script = load("announce")
-        if self._loaded:
-            self._connection.send_command("EVALSHA", script.sha, 1, self._prefix, *args)
-        else:
-            # The server may not know the script; a process that publishes once would never read that.
-            self._connection.send_command("EVAL", script.source, 1, self._prefix, *args)
-            self._loaded = True
-
-    def _settle(self) -> None:
-        """Read the last reply; where the server did not know the script, say it again in full."""
-        args, self._sent = self._sent, None
-        if args is None:
-            return
-        try:
-            self._connection.read_response()
-        except NoScriptError:
-            self._connection.send_command("EVAL", load("announce").source, 1, self._prefix, *args)
-            self._connection.read_response()
-        except ResponseError as exc:
-            logger.error("semaphore refuses an announcement: %s", exc)
-
-    def close(self) -> None:
-        self._connection.disconnect()
+    def learn(self, known: Known) -> Callable[[], Any]:
+        """Tell nobody."""
+        return lambda: None

@@ -16,20 +16,24 @@ key                       type    holds
 ``held:WORKER``           hash    token to concurrency id; gone with the lease
 ``fleets``                set     fleets with a live worker
 ``members:FLEET``         set     workers of a fleet
-``serves:FLEET``          set     ids that a fleet's workers serve
+``serves:FLEET``          set     ids, and families of ids, that a fleet's workers serve
 ``ready:FLEET``           zset    ids with a free slot and a waiting task, by since when (us)
 ``idle:FLEET``            zset    workers with a free place and nothing to do, by since when (us)
 ``id:ID``                 hash    ``limit`` (0: none), ``seq`` announcements so far, ``unseen`` waiting tasks that
-                                  were not announced, ``fetching`` slots granted but not yet started in; what an
-                                  operator said: ``override`` the limit that stands over it, ``override_until`` and
-                                  ``override_at`` (us), ``override_by``, ``override_note``; ``paused`` (1),
-                                  ``paused_at`` (us), ``paused_by``, ``paused_note``
+                                  were not announced, ``fetching`` slots granted but not yet started in; of an id
+                                  made for a call also ``family`` and ``retiring`` (us) until when its queue may be
+                                  about to be deleted; what an operator said: ``override`` the limit that stands over
+                                  it, ``override_until`` and ``override_at`` (us), ``override_by``, ``override_note``;
+                                  ``paused`` (1), ``paused_at`` (us), ``paused_by``, ``paused_note``
 ``controlled``            zset    ids with an override or a pause, by when that ends by itself (us; inf: never)
 ``slots:ID``              hash    token to ``worker|state|since|task``
 ``waiting:ID``            zset    ``task:retries``, by when it was announced (us)
 ``reserved:ID``           zset    ``task:retries`` of tasks that are being published to a bounded queue, by when their
                                   place was taken (us); 30 s
 ``early``                 zset    tasks that started before their announcement came, by when (us); 30 s
+``dynamic``               zset    the directory of ids that were made for calls, by last use (us)
+``lookups``               zset    the same ids, by when their queues were last looked at (us)
+``fresh``                 zset    those whose queues nobody has looked at yet, by since when (us)
 ========================  ======  =============================================================================
 
 Channels: ``mail:WORKER`` (one worker: ``invite``, ``ping``, ``recall ID``, ``released TOKEN``) and ``all`` (every

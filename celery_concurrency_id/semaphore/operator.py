@@ -76,7 +76,7 @@ class OperatorVerbs:
         self._client = client
 
     def ids(self) -> set[str]:
-        """Return every id that a live worker serves or that an operator has a hand in."""
+        """Return every id that a live worker serves, that was made for a call, or that an operator has a hand in."""
         return {_text(id) for id in self._client.call("ids")}
 
     def overview(self, ids: Iterable[str]) -> Overview:

@@ -10,7 +10,7 @@ __all__ = ("VERBS", "Script", "load")
 
 #: Every verb; each has a file of its name in ``lua/``.
 VERBS = (
-    *("announce", "beat", "cancel", "join", "leave", "reserve", "serve", "turn"),
+    *("adopt", "announce", "beat", "cancel", "join", "learn", "leave", "reserve", "retire", "serve", "turn"),
     *("forget", "holders", "ids", "limit", "locate", "overview", "pause", "release"),  # an operator's
 )
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from . import keys
 from .client import Client
 
-__all__ = ("Beat", "Grant", "Joined", "Report", "Semaphore", "Turn", "Verdict")
+__all__ = ("Beat", "Grant", "Joined", "Known", "Report", "Semaphore", "Turn", "Verdict")
 
 #: Milliseconds that live workers get, after Redis lost its data or restarted, to say what they hold.
 RECOVERY_MS = 2000
@@ -31,7 +31,7 @@ class Report(NamedTuple):
 
 class Grant(NamedTuple):
     """A slot acquired: its id and token, announcements so far, claimable tasks left, whether to keep it when its task
-    ends, and whether to fetch ahead for it."""
+    ends, whether to fetch ahead for it, and the family of an id that was made for a call."""
 
     id: str
     token: str
@@ -39,6 +39,15 @@ class Grant(NamedTuple):
     claimable: int
     keep: bool
     ahead: bool
+    family: str = ""
+
+
+class Known(NamedTuple):
+    """An id that was made for a call, its family, and its limit (0: no limit)."""
+
+    id: str
+    family: str
+    limit: int
 
 
 class Verdict(NamedTuple):
@@ -73,7 +82,9 @@ class Turn:
 
 @dataclass(frozen=True)
 class Beat:
-    """Reply of ``beat``. ``cursor`` is -1 where another worker looks up the queue lengths."""
+    """Reply of ``beat``. ``cursor`` is -1 where another worker looks up the queue lengths. ``lookups`` are ids made
+    for calls, with their families, whose queue lengths are to be looked up; ``silent`` are those to be forgotten, with
+    the marks that ``retire`` needs."""
 
     status: str
     invited: bool = False
@@ -81,6 +92,8 @@ class Beat:
     cursor: int = -1
     expired: tuple[tuple[str, str, int], ...] = ()
     mended: tuple[tuple[str, int], ...] = ()
+    lookups: tuple[tuple[str, str], ...] = ()
+    silent: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -122,12 +135,30 @@ class Semaphore:
         )
         return Joined(bool(serve), recovery / 1000, tuple(_text(token) for token in lost), bool(began))
 
-    def serve(self, fleet: str, limits: dict[str, int]) -> None:
-        """Say which ids a fleet serves, and the limit of each (0: no limit)."""
-        pairs = list(limits.items())
+    def serve(self, fleet: str, limits: Mapping[str, int], families: Iterable[str] = ()) -> None:
+        """Say which ids a fleet serves, the limit of each (0: no limit), and which families of ids it serves."""
+        pairs: list[tuple[str, Any]] = [*limits.items(), *((family, "") for family in families)]
         for start in range(0, len(pairs), _SERVE_CHUNK):
             chunk = pairs[start : start + _SERVE_CHUNK]
             self._client.call("serve", fleet, *(part for pair in chunk for part in pair))
+
+    def adopt(self) -> None:
+        """See which of the ids that were made for calls are ready, now that their families are served."""
+        cursor: Any = 0
+        while True:
+            cursor = int(self._client.call("adopt", cursor, _SERVE_CHUNK))
+            if not cursor:
+                return
+
+    def learn(self, known: Iterable[Known]) -> None:
+        """Tell of ids that were made for calls."""
+        each = list(known)
+        for start in range(0, len(each), _SERVE_CHUNK):
+            self._client.call("learn", *(part for one in each[start : start + _SERVE_CHUNK] for part in one))
+
+    def retire(self, silent: Iterable[tuple[str, str]]) -> int:
+        """Forget ids whose queues are gone, each with its mark; without a mark, the queue is not gone."""
+        return int(self._client.call("retire", *(part for pair in silent for part in pair)))
 
     def turn(self, want: int, may_idle: bool, reports: list[Report]) -> Turn:
         """Report on slots and acquire up to ``want`` new ones, or become idle."""
@@ -148,15 +179,23 @@ class Semaphore:
             status,
             tuple(Verdict(_text(token), keep > 0, keep >= 0, left, keep == 2) for token, keep, left in reply[1]),
             tuple(
-                Grant(_text(id), _text(token), seq, left, keep > 0, keep == 2)
-                for id, token, seq, left, keep in reply[2]
+                Grant(_text(id), _text(token), seq, left, keep > 0, keep == 2, _text(family))
+                for id, token, seq, left, keep, family in reply[2]
             ),
             reply[3] / 1000,
             reply[4] == 1,
         )
 
-    def beat(self, idle: bool, tokens: Iterable[str], lengths: dict[str, int]) -> Beat:
-        """Renew the lease; ``lengths`` are the queue lengths looked up since the last beat."""
+    def beat(
+        self, idle: bool, tokens: Iterable[str], lengths: Mapping[str, int], batch: int = 0, id_ttl: float = 0.0
+    ) -> Beat:
+        """Renew the lease.
+
+        Args:
+            lengths: The queue lengths looked up since the last beat.
+            batch: How many queues of ids that were made for calls may be looked up, and how many forgotten.
+            id_ttl: Seconds of silence after which such an id is to be forgotten; 0: none is.
+        """
         self._client.connect()
         held = [int(token) % 1000003 for token in tokens]
         reply: list[Any] = self._client.call(
@@ -167,6 +206,8 @@ class Semaphore:
             len(held),
             sum(held),
             int(SHORT_TIER * 1000),
+            batch,
+            int(id_ttl * 1000),
             len(lengths),
             *(part for pair in lengths.items() for part in pair),
         )
@@ -180,11 +221,13 @@ class Semaphore:
             reply[3],
             tuple((_text(worker), _text(host), slots) for worker, host, slots in reply[4]),
             tuple((_text(id), tasks) for id, tasks in reply[5]),
+            tuple((_text(id), _text(family)) for id, family in reply[6]),
+            tuple((_text(id), _text(mark)) for id, mark in reply[7]),
         )
 
-    def announce(self, id: str, task: str, retries: int) -> None:
-        """Say that a task was published to an id's queue."""
-        self._client.call("announce", id, task, retries)
+    def announce(self, id: str, task: str, retries: int, family: str = "", limit: int = 0) -> None:
+        """Say that a task was published to an id's queue; ``family`` and ``limit`` of an id made for the call."""
+        self._client.call("announce", id, task, retries, family, limit)
 
     def reserve(self, id: str, task: str, retries: int, most: int) -> tuple[bool, int]:
         """Take a place among the waiting tasks of an id, of whom there may be so many; say whether there was one, and

@@ -22,6 +22,8 @@ __all__ = ("Ahead",)
 SHORT_TASK = 0.25
 #: Seconds after which a message goes back.
 HELD_AT_MOST = 0.5
+#: How many ids' tasks it remembers the length of.
+MOST_IDS = 5000
 
 
 class Ahead:
@@ -49,6 +51,8 @@ class Ahead:
         lately = self._took.get(slot.id, seconds)
         # Quick to believe that tasks are long, slow to believe that they are short.
         self._took[slot.id] = seconds if seconds > lately else 0.8 * lately + 0.2 * seconds
+        if len(self._took) > MOST_IDS:
+            del self._took[next(iter(self._took))]
 
     def consider(self, slot: Slot) -> None:
         """A task has started: fetch the next one, if such tasks are short."""
@@ -61,7 +65,7 @@ class Ahead:
             gate.fetcher.get_soon(id, partial(self._arrive, id))
 
     def _here(self, id: str) -> int:
-        return len(self._requests[id]) + self._coming[id]
+        return len(self._requests.get(id, ())) + self._coming.get(id, 0)
 
     def _arrive(self, id: str, message: Any) -> None:
         # This may run deep inside the broker connection's reader.
@@ -96,7 +100,7 @@ class Ahead:
 
     def pop(self, id: str) -> Any:
         """Return the request of the task of an id that came first, or None."""
-        if not self._requests[id] and self._coming[id]:
+        if not self._requests.get(id) and self._coming.get(id):
             self._gate.fetcher.settle()
             self._take_arrived()
         requests = self._requests.get(id)
@@ -108,6 +112,9 @@ class Ahead:
         slots = self._gate.holding(id) if requests else 0
         while requests and len(requests) > slots:
             self._put_back(requests.pop()[0])
+        if not self.has(id):
+            self._requests.pop(id, None)
+            self._coming.pop(id, None)
 
     def recall(self, id: str) -> None:
         """No more of an id (empty: of any) may start in the slots held here: put back what is here, or on its way."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from functools import partial
+from math import inf
 from typing import Any
 from uuid import uuid4
 
@@ -11,11 +13,12 @@ from celery import bootsteps
 
 from ..exceptions import UnsupportedBroker
 from ..policy import policy_of
-from ..queues import dedicated_queue
+from ..queues import dedicated_queue, dynamic_queue
 from ..semaphore.semaphore import semaphore
 from . import checks, commands, compat, inspect  # noqa: F401  # those two register commands
 from .children import Children
 from .configured import gate_configured
+from .directory import Directory
 from .events import SlotEvents
 from .fetch import Fetcher
 from .gate import Gate
@@ -34,6 +37,9 @@ logger = logging.getLogger(__name__)
 _TRANSPORTS = ("redis", "amqp")
 #: Seconds between two batches of queue lengths, so that other work has its turn.
 _PAUSE = 0.05
+#: Seconds after a heartbeat in which this worker may delete the queues of silent ids; the semaphore gives it a little
+#: longer, in which no producer declares them.
+_RETIRES = 1.5
 
 
 class Concurrency(bootsteps.StartStopStep):
@@ -47,11 +53,13 @@ class Concurrency(bootsteps.StartStopStep):
         policy = policy_of(c.app)
         gate_configured(c.app)
         self._ids: list[str] = c.app.amqp.queues.served()
+        families: list[str] = c.app.amqp.queues.served_families()
+        self._serves = bool(self._ids or families)
         self._gate: Gate | None = None
         self._connection: Any = None
         self._closing = False
         c.concurrency = self
-        if not self._ids:
+        if not self._serves:
             return
         transport = c.conninfo.transport.driver_type
         if transport not in _TRANSPORTS:
@@ -60,6 +68,7 @@ class Concurrency(bootsteps.StartStopStep):
         self._settings = policy.settings
         limits = {id: limit or 0 for id, limit in policy.limits().items() if id in set(self._ids)}
         worker = uuid4().hex
+        self._directory = Directory(families, self._settings.id_ttl, policy.limit_of)
         self._loop: Any = HubLoop(c.hub) if c.hub is not None else ThreadLoop()
         self._mailbox = Mailbox(
             self._settings.url, self._settings.namespace, worker, self._mail, self._settings.options
@@ -67,11 +76,12 @@ class Concurrency(bootsteps.StartStopStep):
         self._link = Link(
             semaphore(self._settings.url, self._settings.namespace, worker, dict(self._settings.options)),
             c.hostname,
-            _fleet(limits),
+            _fleet(limits, families),
             limits,
             self._settings.lease_ttl,
             self._mailbox.listening.wait,
             self,
+            self._directory,
         )
         self._children = Children(self._child_died) if c.hub is not None else None
         original = c.on_task_request
@@ -91,7 +101,7 @@ class Concurrency(bootsteps.StartStopStep):
     # The worker's life
 
     def start(self, c: Any) -> None:
-        if not self._ids:
+        if not self._serves:
             return
         first = self._gate is None
         if self._gate is None:
@@ -114,8 +124,10 @@ class Concurrency(bootsteps.StartStopStep):
             # Another thread reads the worker's own connection.
             connection = self._connection = c.app.connection_for_read(heartbeat=0)
             connection.ensure_connection()
-        fetcher = Fetcher(connection, lambda id: dedicated_queue(c.app, id), c.task_consumer.accept, c.hub is not None)
-        parking = Parking(c, self._loop, fetcher.visibility_timeout)
+        fetcher = Fetcher(connection, partial(self._queue_of, c.app), c.task_consumer.accept, c.hub is not None)
+        self._directory.attach(fetcher.batch, fetcher.visibility_timeout)
+        # A parked message must not outlast its queue, either.
+        parking = Parking(c, self._loop, min(fetcher.visibility_timeout or inf, self._settings.id_ttl / 2))
         self._loop.call_soon(self._gate.attach, fetcher, parking, c.create_task_handler())
         if first:
             checks.warn(policy_of(c.app), c.app, fetcher.visibility_timeout)
@@ -201,7 +213,7 @@ class Concurrency(bootsteps.StartStopStep):
         if self._gate is not None:
             self._loop.call_soon(self._gate.joined, lost, self._link.joins)
             if blind:
-                self._loop.call_soon(self._look_everywhere, 0)
+                self._loop.call_soon(self._look_everywhere, [*self._ids, *self._directory.ids()])
 
     def at_rest(self) -> bool:
         """Say whether this worker counts on an invitation."""
@@ -222,27 +234,50 @@ class Concurrency(bootsteps.StartStopStep):
         if self._gate is not None:
             self._loop.call_soon(self._gate.released, token)
 
-    def look_up(self, cursor: int) -> None:
-        """It is this worker's turn to look for tasks that nobody announced."""
-        self._loop.call_soon(self._look_up, cursor)
+    def look_up(self, cursor: int, dynamic: list[str]) -> None:
+        """It is this worker's turn to look for tasks that nobody announced.
 
-    def _look_up(self, cursor: int) -> None:
-        gate = self._gate
+        Args:
+            dynamic: Ids made for calls; of the others, the cursor says which.
+        """
+        self._loop.call_soon(self._look_up, cursor, dynamic)
+
+    def _look_up(self, cursor: int, dynamic: list[str]) -> None:
+        gate, ids = self._gate, self._ids
         if gate is None or gate.fetcher is None:
             return
         batch = gate.fetcher.batch
-        start = cursor * batch % len(self._ids)
-        chosen = (self._ids + self._ids)[start : start + min(batch, len(self._ids))]
-        self._link.tell_lengths(gate.fetcher.lengths(chosen))
+        start = cursor * batch % max(len(ids), 1)
+        self._look_at((ids + ids)[start : start + min(batch, len(ids))])
+        self._look_at(dynamic)
 
-    def _look_everywhere(self, cursor: int) -> None:
+    def _look_at(self, ids: list[str]) -> None:
+        if ids and self._gate is not None and self._gate.fetcher is not None:
+            self._link.tell_lengths(self._gate.fetcher.lengths(ids))
+
+    def _look_everywhere(self, ids: list[str]) -> None:
         gate = self._gate
-        if gate is None or gate.fetcher is None or cursor * gate.fetcher.batch >= len(self._ids):
+        if gate is None or gate.fetcher is None or not ids:
             return
-        self._look_up(cursor)
-        self._loop.call_later(_PAUSE, self._look_everywhere, cursor + 1)
+        self._look_at(ids[: gate.fetcher.batch])
+        self._loop.call_later(_PAUSE, self._look_everywhere, ids[gate.fetcher.batch :])
+
+    def silent(self, marks: Any, since: float) -> None:
+        """Nobody has used these ids for long; ``since``: the link's clock when it asked."""
+        self._loop.call_soon(self._retire, dict(marks), since)
+
+    def _retire(self, marks: dict[str, str], since: float) -> None:
+        gate, gone = self._gate, set()
+        if gate is not None and gate.fetcher is not None and self._link.age(since) < _RETIRES:
+            gone = gate.fetcher.delete_empty(marks)
+            self._directory.forget(gone)
+        self._link.tell_retired([(id, mark if id in gone else "") for id, mark in marks.items()])
+
+    def _queue_of(self, app: Any, id: str) -> Any:
+        return (dedicated_queue if id in policy_of(app).gated else dynamic_queue)(app, id)
 
 
-def _fleet(limits: dict[str, int]) -> str:
+def _fleet(limits: dict[str, int], families: list[str]) -> str:
     """Return the name of the set of workers that serve the same ids with the same limits."""
-    return hashlib.sha1(repr(sorted(limits.items())).encode()).hexdigest()[:16]
+    served = [sorted(limits.items()), *([families] if families else [])]
+    return hashlib.sha1(repr(served).encode()).hexdigest()[:16]

@@ -50,7 +50,7 @@ def check_broker(policy: Policy, app: Any, visibility_timeout: float | None) -> 
     if visibility_timeout is None:
         return []
     problems = []
-    for name in sorted(policy.ids):
+    for name in sorted({*policy.ids, *policy.families}):
         task = app.tasks.get(name)
         if task is None:
             continue  # known by name only, to publish it

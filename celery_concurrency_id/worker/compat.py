@@ -15,6 +15,7 @@ __all__ = (
     "can_kill",
     "cancel_timer",
     "clock",
+    "delete_empty",
     "green_semaphore",
     "has_waiters",
     "is_amqp",
@@ -138,6 +139,43 @@ def queue_lengths(channel: Any, queues: list[Any]) -> dict[str, int]:
         return {queue.name: sum(sizes[i * steps : (i + 1) * steps]) for i, queue in enumerate(queues)}
     # Not passively: that is an error for an empty queue on some transports.
     return {queue.name: queue.queue_declare(nowait=False)[1] for queue in queues}
+
+
+def delete_empty(connection: Any, names: list[str]) -> set[str]:
+    """Delete empty queues of an AMQP broker that nobody consumes; return the names of those that are gone.
+
+    On connections of their own: a broker that refuses closes the channel, or, for a quorum queue, the connection.
+    """
+    gone: set[str] = set()
+    scratch: Any = None
+    for name in names:
+        for conditions in ({"if_unused": True, "if_empty": True}, {}):
+            try:
+                scratch = scratch or connection.clone()
+                channel = scratch.channel()
+                if not conditions and any(channel.queue_declare(name, passive=True)[1:]):
+                    break
+                channel.queue_delete(name, **conditions)
+                channel.close()
+            except connection.channel_errors:
+                break
+            except connection.connection_errors:
+                # A quorum queue takes no conditions.
+                _close(scratch)
+                scratch = None
+            else:
+                gone.add(name)
+                break
+    _close(scratch)
+    return gone
+
+
+def _close(connection: Any) -> None:
+    try:
+        if connection is not None:
+            connection.release()
+    except Exception:  # it was closed by the broker
+        pass
 
 
 def visibility_timeout(channel: Any) -> float | None:

@@ -25,7 +25,7 @@ def gate_configured(app: Any) -> None:
     """
     policy = policy_of(app)
     for name, task in app.tasks.items():
-        if policy.id_of(name) is None:
+        if not policy.gates(name):
             continue
         request = symbol_by_name(task.Request)
         if not issubclass(request, GatedRequest):

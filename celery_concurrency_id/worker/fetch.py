@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Callable, NoReturn
 
+from ..queues import DynamicQueue
 from .compat import (
     begin_get,
+    delete_empty,
     is_amqp,
     prepare_gets,
     queue_lengths,
@@ -111,7 +113,11 @@ class Fetcher:
     def _declared(self, id: str) -> Any:
         queue = self._queues.get(id)
         if queue is None:
-            queue = self._queues[id] = self._queue_of(id)(self._channel)
+            queue = self._queue_of(id)
+            if isinstance(queue, DynamicQueue):
+                # Ids come and go. It has no exchange, and what is asked of it on AMQP declares it first.
+                return queue(self._channel)
+            queue = self._queues[id] = queue(self._channel)
             queue.declare()
         return queue
 
@@ -123,6 +129,12 @@ class Fetcher:
         """
         with self._failing_loudly():
             return queue_lengths(self._channel, [self._declared(id) for id in ids])
+
+    def delete_empty(self, ids: Iterable[str]) -> set[str]:
+        """Delete the queues of ids that were made for calls, where they are empty; return the ids without a queue."""
+        if self.lagging:
+            return delete_empty(self._connection, list(ids))
+        return {id for id, length in self.lengths(list(ids)).items() if not length}  # an empty list is no key
 
     def put_back(self, message: Any) -> None:
         """Return a message to the head of its queue."""

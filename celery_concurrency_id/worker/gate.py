@@ -192,7 +192,7 @@ class Gate:
             slot = self._slots.pop(token, None)
             if slot is None:
                 continue
-            self._holding[slot.id] -= 1
+            self._count_out(slot.id)
             if slot.state is not State.RUNNING:
                 slot.state = State.GONE
             elif tell:
@@ -394,7 +394,7 @@ class Gate:
     def _forget(self, slot: Slot, report: Report) -> None:
         slot.state = State.GONE
         if self._slots.pop(slot.token, None) is not None:
-            self._holding[slot.id] -= 1
+            self._count_out(slot.id)
             self._link.report(report)
         self._ahead.trim(slot.id)
         self._seeking = not self._closing
@@ -404,6 +404,13 @@ class Gate:
         for slot in list(self._slots.values()):
             if slot.state in (State.OPEN, State.WAITING):
                 self._give_back(slot)
+
+    def _count_out(self, id: str) -> None:
+        """A slot is held no more; ids come and go, and nothing is kept of those without one."""
+        self._holding[id] -= 1
+        if not self._holding[id]:
+            del self._holding[id]
+            self._claimable.pop(id, None)
 
     def counted(self, id: str) -> None:
         """A message of an id was fetched."""

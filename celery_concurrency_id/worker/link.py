@@ -11,6 +11,7 @@ from typing import Any, Callable
 from ..exceptions import SemaphoreUnavailable
 from ..semaphore.semaphore import SHORT_TIER, Report, Semaphore, Turn
 from .compat import clock
+from .directory import Directory
 
 __all__ = ("Link",)
 
@@ -39,8 +40,10 @@ class Link:
         limits: Limit of each id served (0: no limit).
         lease: Seconds.
         mailbox_ready: Waits for the mailbox to listen; a lease begins with it.
-        owner: Gets ``turned(turn, want)``, ``joined(lost, blind)``, ``invited()``, ``look_up(cursor)`` and
-            ``at_rest()``, called in this thread; ``recalled(id)`` and ``released(token)``, in that of the mailbox.
+        owner: Gets ``turned(turn, want)``, ``joined(lost, blind)``, ``invited()``, ``look_up(cursor, ids)``,
+            ``silent(ids and marks, since)`` and ``at_rest()``, called in this thread; ``recalled(id)`` and
+            ``released(token)``, in that of the mailbox.
+        directory: What is remembered of ids that were made for calls.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Link:
         lease: float,
         mailbox_ready: Callable[[float], Any],
         owner: Any,
+        directory: Directory,
     ) -> None:
         self._semaphore = semaphore
         self._host = host
@@ -60,6 +64,8 @@ class Link:
         self._lease = lease
         self._mailbox_ready = mailbox_ready
         self._owner = owner
+        self._directory = directory
+        self._retired: list[tuple[str, str]] = []
         self._clock = clock()
         self._news = threading.Condition()
         self._reports: list[Report] = []
@@ -74,7 +80,7 @@ class Link:
         #: What went wrong and was mended, since the worker started.
         self.counts = {"leases_lost": 0, "outages": 0, "recoveries": 0, "resyncs": 0, "workers_expired": 0}
         self._joined = False
-        self._served = False
+        self._served = self._adopts = False
         self._away_since: float | None = None
         self._answered = float("-inf")
         self._stopped = False
@@ -134,6 +140,13 @@ class Link:
                 self._beat_now = True
                 self._news.notify()
 
+    def tell_retired(self, silent: list[tuple[str, str]]) -> None:
+        """Say which silent ids may be forgotten, by their marks; those without one may not."""
+        with self._news:
+            self._retired += silent
+            self._beat_now = True
+            self._news.notify()
+
     def rejoin(self) -> None:
         """Join again: the semaphore lost what it knew."""
         with self._news:
@@ -153,6 +166,10 @@ class Link:
         with self._news:
             self._held.pop(token, None)
         self._owner.released(token)
+
+    def age(self, since: float) -> float:
+        """Return the seconds since a moment of this line's clock."""
+        return self._clock() - since
 
     def fresh(self) -> bool:
         """Say whether the lease is certain to stand: whether a slot that was kept may take another task."""
@@ -219,8 +236,15 @@ class Link:
             held = [(id, token, task) for token, (id, task) in self._held.items()]
         joined = self._semaphore.join(self._host, self._fleet, self._lease, held)
         if joined.serve or not self._served:
-            self._semaphore.serve(self._fleet, self._limits)
+            self._semaphore.serve(self._fleet, self._limits, self._directory.families)
             self._served = True
+        self._adopts = self._adopts or joined.serve
+        if self._adopts:
+            self._semaphore.adopt()
+            self._adopts = False
+        if self.joins:
+            # Redis may have lost them, with everything else.
+            self._semaphore.learn(self._directory.known())
         with self._news:
             for token in joined.lost:
                 self._held.pop(token, None)
@@ -251,6 +275,7 @@ class Link:
                     self._urgent = True
                 for grant in turn.grants:
                     self._held[grant.token] = (grant.id, "")
+            self._directory.hear((grant.id, grant.family) for grant in turn.grants if grant.family)
         with self._news:
             if self._recalls != recalls:
                 turn = turn.keeping_nothing()
@@ -261,7 +286,11 @@ class Link:
         with self._news:
             self._beat_now = False
             tokens, (lengths, self._lengths) = list(self._held), (self._lengths, {})
-        beat = self._semaphore.beat(self._owner.at_rest(), tokens, lengths)
+            retired, self._retired = self._retired, []
+        if retired:
+            self._semaphore.retire(retired)
+        directory = self._directory
+        beat = self._semaphore.beat(self._owner.at_rest(), tokens, lengths, directory.batch, directory.ttl)
         if beat.status != "ok":
             return self._excluded(beat.status)
         self._answered = sent
@@ -277,7 +306,10 @@ class Link:
         if beat.invited:
             self._owner.invited()
         if beat.cursor >= 0:
-            self._owner.look_up(beat.cursor)
+            directory.hear(beat.lookups)
+            self._owner.look_up(beat.cursor, [id for id, _ in beat.lookups])
+        if beat.silent:
+            self._owner.silent(beat.silent, sent)
 
     def _excluded(self, status: str) -> None:
         self._joined = False

@@ -62,7 +62,7 @@ class LostSlots:
     def _start_over(self, request: Any, pid: int) -> None:
         """Put a copy into the queue, then kill the run."""
         try:
-            self._mover.move(request.message, request.type)
+            self._mover.move(request.message, request.type, request.concurrency_home)
         except Exception:
             logger.exception("concurrency: %s could not be put back into its queue; it goes on", request)
             return

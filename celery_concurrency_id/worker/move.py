@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from ..exceptions import InvalidOption
+from ..families import HEADER
 from ..policy import policy_of
 from ..producer import waiting_key
-from ..queues import dedicated_queue
+from ..queues import dedicated_queue, dynamic_queue
 
 __all__ = ("Mover",)
 
@@ -38,22 +40,44 @@ class Mover:
         self._app = app
         self._policy = policy_of(app)
 
-    def id_of(self, name: str) -> str:
-        """Return the concurrency id of a gated task."""
-        return self._policy.ids[name]
+    def id_of(self, message: Any, name: str) -> str:
+        """Return the concurrency id of a gated task's message: what its publisher chose, else what its arguments say.
 
-    def move(self, message: Any, name: str) -> None:
-        """Publish a copy of a gated task's message to its queue; the caller acknowledges the original afterwards.
+        Raises:
+            Exception: No id comes of the arguments.
+        """
+        policy = self._policy
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        if headers.get(HEADER) is not None:
+            try:
+                return policy.check_id(name, headers[HEADER])
+            except InvalidOption:
+                pass  # anybody may write headers
+        if name in policy.ids:
+            return policy.ids[name]
+        payload = message.decode()
+        if isinstance(payload, dict):
+            return policy.id_for(name, payload.get("args"), payload.get("kwargs"))
+        return policy.id_for(name, payload[0], payload[1])
+
+    def move(self, message: Any, name: str, id: str) -> None:
+        """Publish a copy of a gated task's message to an id's queue; the caller acknowledges the original afterwards.
 
         Raises:
             Exception: The publish failed; the original is still the broker's.
         """
-        id = self._policy.ids[name]
-        queue = dedicated_queue(self._app, id)
+        policy, known, declared = self._policy, None, None
+        if id in policy.gated:
+            queue = dedicated_queue(self._app, id)
+        else:
+            queue, known = dynamic_queue(self._app, id), policy.known(id, policy.id_of(name) or "")
+            declared = policy.announcer.learn(known)
         properties = dict(message.properties or {})
         priority = properties.get("priority")
         # kombu has decompressed the body already.
         headers = {key: value for key, value in (message.headers or {}).items() if key != "compression"}
+        if known is not None:
+            headers[HEADER] = id
         with self._app.amqp.producer_pool.acquire(block=True) as producer:
             producer.publish(
                 message.body,
@@ -68,8 +92,11 @@ class Mover:
                 priority=priority,
                 **{key: value for key, value in properties.items() if key not in _NOT_COPIED and value is not None},
             )
+        if declared is not None:
+            declared()
         task_id = headers.get("id")
         if task_id is None and isinstance(message.payload, dict):
             task_id = message.payload.get("id")
-        self._policy.announcer.announce(id, *waiting_key(task_id, headers.get("retries")))
+        about = (known.family, known.limit) if known is not None else ()
+        policy.announcer.announce(id, *waiting_key(task_id, headers.get("retries")), *about)
         logger.debug("concurrency: moved task %s to its queue %r", task_id, id)

@@ -79,7 +79,7 @@ class Parking:
             state.task_ready(request)
             return False
         try:
-            self._mover.move(request.message, request.type)
+            self._mover.move(request.message, request.type, request.concurrency_home)
         except Exception:
             logger.exception("concurrency: task %s could not be put back into its queue; trying again", request)
             self._loop.call_later(5.0, self.give_up, request)

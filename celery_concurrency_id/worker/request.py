@@ -22,12 +22,14 @@ class GatedRequest(_Request):  # type: ignore[misc]  # see _Request
         concurrency_slot: The slot it holds; None while it holds none.
         concurrency_gate: The gate that the slot came from.
         concurrency_ahead: Whether it was fetched ahead.
+        concurrency_home: The id whose queue it came from.
         concurrency_key: What the semaphore calls its task while that waits.
     """
 
     concurrency_slot: Any = None
     concurrency_gate: Any = None
     concurrency_ahead: bool = False
+    concurrency_home: str = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Celery makes a subclass for each task, whose ``on_success`` does not call ours: go around it."""
@@ -61,6 +63,7 @@ class GatedRequest(_Request):  # type: ignore[misc]  # see _Request
         """Go into a slot."""
         slot.request = self
         self.concurrency_slot = slot
+        self.concurrency_home = slot.id
         self._request_dict["concurrency_id"] = slot.id
         self._request_dict["concurrency_token"] = int(slot.token or 0)
 

@@ -5,17 +5,22 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from celery.worker.strategy import default
+from billiard.einfo import ExceptionInfo
+from celery.worker import strategy
 
 from .compat import restore_at_front
 from .move import Mover
+from .request import GatedRequest
 
 __all__ = ("gated",)
+
+#: Celery's types say less of the module than it has.
+_strategy: Any = strategy
 
 logger = logging.getLogger(__name__)
 
 
-def gated(task: Any, app: Any, consumer: Any, otherwise: Any = default) -> Any:
+def gated(task: Any, app: Any, consumer: Any, otherwise: Any = _strategy.default) -> Any:
     """Return the message handler of a gated task; Celery asks for it by ``Task.Strategy``.
 
     Args:
@@ -27,11 +32,15 @@ def gated(task: Any, app: Any, consumer: Any, otherwise: Any = default) -> Any:
     def on_message(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **kwargs: Any) -> Any:
         if getattr(message, "concurrency_slot", None) is not None:
             return run(message, body, ack, reject, callbacks, **kwargs)
-        if came_from_own_queue(message):
+        try:
+            id = mover.id_of(message, task.name)
+        except Exception as exc:
+            return fail(message, body, ack, reject, exc)
+        if came_from_own_queue(message, id):
             restore_at_front(message)
             return None
         try:
-            mover.move(message, task.name)
+            mover.move(message, task.name, id)
         except Exception:
             logger.exception("concurrency: task %s could not be moved to its queue; it stays where it was", task.name)
             message.reject_log_error(logger, consumer.connection_errors, requeue=True)
@@ -39,9 +48,36 @@ def gated(task: Any, app: Any, consumer: Any, otherwise: Any = default) -> Any:
             ack(logger, consumer.connection_errors)
         return None
 
-    def came_from_own_queue(message: Any) -> bool:
+    def fail(message: Any, body: Any, ack: Any, reject: Any, exc: Exception) -> None:
+        """No concurrency id comes of a task's arguments: it fails, as one does whose arguments do not fit."""
+        logger.error("concurrency: no concurrency id for task %s of message %r: %s", task.name, message, exc)
+        try:
+            headers, decoded, utc = message.headers, False, app.uses_utc_timezone()
+            if "task" not in headers:
+                body, headers, decoded, utc = _strategy.proto1_to_proto2(message, body)
+            request = GatedRequest(
+                message,
+                on_ack=ack,
+                on_reject=reject,
+                app=app,
+                hostname=consumer.hostname,
+                eventer=consumer.event_dispatcher,
+                task=task,
+                connection_errors=consumer.connection_errors,
+                body=message.body if body is None else body,
+                headers=headers,
+                decoded=decoded,
+                utc=utc,
+            )
+            request.on_failure(ExceptionInfo((type(exc), exc, exc.__traceback__)))
+            request.acknowledge()
+        except Exception:
+            # As Celery does with what it cannot read: coming back, it would come back for ever.
+            logger.exception("concurrency: message %r cannot be handled, and is rejected", message)
+            message.reject_log_error(logger, consumer.connection_errors)
+
+    def came_from_own_queue(message: Any, id: str) -> bool:
         """Say whether somebody had this worker consume a dedicated queue, and end that."""
-        id = mover.id_of(task.name)
         if (message.delivery_info or {}).get("routing_key") != id:
             return False
         tasks = consumer.task_consumer

@@ -24,10 +24,17 @@ CONFIGURED = {
 
 
 def work(
-    self: Task, *received: Any, tag: Any = None, seconds: float = 0, gate: str | None = None, fail: str = ""
+    self: Task,
+    *received: Any,
+    tag: Any = None,
+    seconds: float = 0,
+    gate: str | None = None,
+    fail: str = "",
+    log: str | None = None,
 ) -> Any:
-    """Run for a time or until a gate opens, then return the tag, or end as ``fail`` says."""
-    with truth.Run(self, tag) as run:
+    """Run for a time or until a gate opens, then return the tag, or end as ``fail`` says; ``log``: what the truth calls
+    the id."""
+    with truth.Run(self, tag, log) as run:
         run.hold(seconds, gate)
         if fail == "raise":
             raise ValueError(f"{self.name} was told to fail")
@@ -56,10 +63,33 @@ def autoretrying(self: Task, tag: Any = None, times: int = 1) -> Any:
     return self.request.retries
 
 
+def for_tenant(self: Task, tenant: str = "nobody", log: str | None = None, **options: Any) -> Any:
+    """Work for a tenant, whose limit it is."""
+    return work(self, log=log or f"tenant-{tenant}", **options)
+
+
+def retrying_for_tenant(self: Task, tenant: str, tag: Any = None, log: str | None = None) -> Any:
+    """Fail once, then go on for another tenant: the id is that of the first."""
+    with truth.Run(self, tag, log or f"tenant-{tenant}"):
+        if not self.request.retries:
+            raise self.retry(kwargs={"tenant": "other", "tag": tag, "log": f"tenant-{tenant}"}, countdown=0)
+    return self.request.concurrency_id
+
+
 def collect(self: Task, received: Any, tag: Any = None) -> Any:
     """Return what the tasks before this one returned."""
     with truth.Run(self, tag):
         return received
+
+
+def account_of(*received: Any, tag: Any = None, **options: Any) -> str:
+    """Return the concurrency id of a call of ``account``."""
+    return f"account-{tag}"
+
+
+def limit_of_account(id: str) -> int | None:
+    """Return how many calls of ``account`` with this id may run at once."""
+    return None if id.endswith("boundless") else 2 if id.endswith("premium") else 1
 
 
 def define(app: Celery, base: type[Task] | None, many: int = 0) -> None:
@@ -76,7 +106,8 @@ def define(app: Celery, base: type[Task] | None, many: int = 0) -> None:
             if limit is not UNSET:
                 options["concurrency_limit"] = limit
         # What the truth calls the id: set here, not read from the code under test.
-        add(function, name=name, log_id=name if id is UNSET else id, **options)
+        options.setdefault("log_id", name if id is UNSET else id)
+        add(function, name=name, **options)
 
     gated(work, "one", "one", 1)
     gated(work, "other", "other", 1)
@@ -109,6 +140,12 @@ def define(app: Celery, base: type[Task] | None, many: int = 0) -> None:
     add(retrying, name="legacy.retrying", log_id="legacy_two")
     add(work, name="reports.daily", log_id="reports.daily")
     add(work, name="reports.quick", log_id=None)
+
+    # Ids made from arguments: a template and a callable; two tasks share the template.
+    gated(for_tenant, "tenant", "tenant-{tenant}", log_id=None)
+    gated(for_tenant, "late_tenant", "tenant-{tenant}", log_id=None, acks_late=True)
+    gated(retrying_for_tenant, "retrying_tenant", "tenant-{tenant}", log_id=None)
+    gated(work, "account", account_of, limit_of_account, log_id=None)
 
     add(work, name="ordinary", log_id=None)
     add(collect, name="gather", log_id=None)

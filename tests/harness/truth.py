@@ -23,13 +23,17 @@ def write(event: str, **fields: Any) -> None:
 class Run:
     """One execution of a task: writes its start and its end, and between them that it still lives."""
 
-    def __init__(self, task: Any, tag: Any = None) -> None:
+    def __init__(self, task: Any, tag: Any = None, id: str | None = None) -> None:
+        """
+        Args:
+            id: The concurrency id of this call, where it is not the same for every call of the task.
+        """
         request = task.request
         self.fields = {
             "run": f"{request.id}.{os.getpid()}.{time.monotonic_ns()}",
             "task": request.id,
             "name": task.name,
-            "id": task.log_id,
+            "id": id or task.log_id,
             "tag": tag,
             "retries": request.retries,
         }

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from celery_concurrency_id.semaphore import announcer, client
+from celery_concurrency_id.semaphore import client, line
 from celery_concurrency_id.semaphore.scripts import Script
 from celery_concurrency_id.semaphore.scripts import load as shipped
 
@@ -43,6 +43,6 @@ def scripts(changes: Changes | None = None) -> Iterator[None]:
         return made[verb]
 
     with pytest.MonkeyPatch.context() as patch:
-        for module in (client, announcer):
+        for module in (client, line):
             patch.setattr(module, "load", load)
         yield

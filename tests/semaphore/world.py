@@ -151,7 +151,7 @@ class World:
 
     def announce(self, id: str, task: str, retries: int) -> None:
         self.tick()
-        self.producer.call("announce", id, task, retries)
+        self.producer.call("announce", id, task, retries, "", 0)
         self.model.announce(id, task, retries)
         self._check(called=True)
 

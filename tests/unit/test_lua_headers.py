@@ -11,18 +11,21 @@ import pytest
 
 from celery_concurrency_id.semaphore.operator import OperatorVerbs
 from celery_concurrency_id.semaphore.scripts import VERBS
-from celery_concurrency_id.semaphore.semaphore import Report, Semaphore
+from celery_concurrency_id.semaphore.semaphore import Known, Report, Semaphore
 
 LUA = files("celery_concurrency_id.semaphore").joinpath("lua")
 PRELUDE = LUA.joinpath("_prelude.lua").read_text(encoding="utf-8")
 
 #: What each binding sends, and how many of that are for each thing of a list.
 CALLS: dict[str, Any] = {
+    "adopt": lambda semaphore, things: semaphore.adopt(),
     "announce": lambda semaphore, things: semaphore.announce("id", "task", 0),
     "beat": lambda semaphore, things: semaphore.beat(True, ["1"], {f"id{thing}": 1 for thing in range(things)}),
     "cancel": lambda semaphore, things: semaphore.cancel("id", "task", 0),
     "join": lambda semaphore, things: semaphore.join("host", "fleet", 15.0, [("id", "1", "task")] * things),
+    "learn": lambda semaphore, things: semaphore.learn([Known(f"id{thing}", "family", 1) for thing in range(things)]),
     "leave": lambda semaphore, things: semaphore.leave(),
+    "retire": lambda semaphore, things: semaphore.retire([(f"id{thing}", "1") for thing in range(things)]),
     "reserve": lambda semaphore, things: semaphore.reserve("id", "task", 0, 9),
     "serve": lambda semaphore, things: semaphore.serve("fleet", {f"id{thing}": 1 for thing in range(things)}),
     "turn": lambda semaphore, things: semaphore.turn(1, True, [Report("start", "id", "1", "task", 0)] * things),
@@ -39,13 +42,16 @@ OPERATOR_CALLS: dict[str, Any] = {
     "release": lambda operator, things: operator.release("id", "1"),
 }
 #: How many arguments the header promises for each thing of a list, and the replies that a binding can read.
-EACH = {"beat": 2, "join": 3, "locate": 1, "overview": 1, "serve": 2, "turn": 5}
+EACH = {"beat": 2, "join": 3, "learn": 3, "locate": 1, "overview": 1, "retire": 2, "serve": 2, "turn": 5}
 REPLIES: dict[str, Any] = {
     "beat": [b"lost"],
     "join": [1, 0, [], 0],
     "turn": [b"epoch"],
     "announce": 1,
     "leave": 0,
+    "adopt": 0,
+    "learn": 0,
+    "retire": 0,
     "serve": 1,
     "cancel": 1,
     "reserve": [1, 0],

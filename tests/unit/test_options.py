@@ -54,7 +54,7 @@ def test_a_wrong_id_is_refused_by_task_option_value_and_what_would_be_right(
         assert part in str(error)
 
 
-@pytest.mark.parametrize("id", ["gpu_queue", "gpu.a100", "gpu:a100", "räume", "g", "x" * MAX_ID_BYTES, "{gpu}", "a|b"])
+@pytest.mark.parametrize("id", ["gpu_queue", "gpu.a100", "gpu:a100", "räume", "g", "x" * MAX_ID_BYTES, "gpu}", "a|b"])
 def test_an_id_may_have_any_other_characters(app: Any, gate: Any, id: str) -> None:
     gate(app, concurrency_id=id)
     assert policy_of(app).gated == {id}

@@ -28,15 +28,17 @@ class Stage:
     def call_later(self, delay: float, call: Any, *args: Any) -> None:
         self.delayed.append((call, *args))
 
-    def move(self, message: Any, name: str) -> None:
+    def move(self, message: Any, name: str, id: str) -> None:
         if self.fails:
             raise ConnectionError
+        assert id == "the id of its queue"
         self.moved.append(message)
 
 
 class Request:
     message, type, id = "the message", "resize", "1"
     acknowledged = False
+    concurrency_home = "the id of its queue"
 
     def __init__(self) -> None:
         self.request_dict = {"eta": (datetime.now(timezone.utc) + timedelta(hours=1)).isoformat()}

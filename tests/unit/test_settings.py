@@ -39,6 +39,7 @@ def test_every_setting_is_read(make_app: Any) -> None:
         concurrency_tasks={"legacy": {"concurrency_id": "gpu"}},
         concurrency_max_waiting={"gpu": 100, "free*": None},
         concurrency_lease_ttl=30,
+        concurrency_id_ttl=600,
         concurrency_fetch_ahead=False,
         concurrency_on_lease_lost="terminate",
     )
@@ -52,10 +53,11 @@ def test_every_setting_is_read(make_app: Any) -> None:
         {"legacy": {"concurrency_id": "gpu"}},
         {"gpu": 100, "free*": None},
         30,
+        600,
         False,
         "terminate",
     )
-    assert len(dataclasses.fields(settings)) == 10, "a new setting needs its place in these tests"
+    assert len(dataclasses.fields(settings)) == 11, "a new setting needs its place in these tests"
 
 
 def test_settings_cannot_be_changed_once_read(make_app: Any) -> None:
@@ -148,6 +150,7 @@ def test_a_django_project_writes_every_one_in_capitals_with_its_prefix() -> None
         "tasks": {"legacy": {"concurrency_id": "gpu"}},
         "max_waiting": 50,
         "lease_ttl": 20,
+        "id_ttl": 60,
         "fetch_ahead": False,
         "on_lease_lost": "terminate",
     }

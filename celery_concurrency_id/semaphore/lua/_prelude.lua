@@ -53,12 +53,20 @@ local function free_slots(id)
   return free
 end
 
+-- Whether a fleet serves an id: by its name, or by that of the family in which it was made for a call.
+local function serves(fleet, id, family)
+  local names = P .. 'serves:' .. fleet
+  if redis.call('SISMEMBER', names, id) == 1 then return true end
+  return family and redis.call('SISMEMBER', names, family) == 1
+end
+
 -- Puts an id into, or out of, the ready set of every fleet that serves it.
 local function refresh(id)
   local free = free_slots(id)
   local ready = free ~= nil and free > 0 and claimable(id) > 0
+  local family = ready and redis.call('HGET', P .. 'id:' .. id, 'family')
   for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
-    if ready and redis.call('SISMEMBER', P .. 'serves:' .. fleet, id) == 1 then
+    if ready and serves(fleet, id, family) then
       redis.call('ZADD', P .. 'ready:' .. fleet, 'NX', int(now), id)
     else
       redis.call('ZREM', P .. 'ready:' .. fleet, id)
@@ -152,6 +160,8 @@ local function expire(worker)
   for i = 1, #held, 2 do
     release(worker, held[i + 1], held[i])
     refresh(held[i + 1])
+    -- What it ran may come back to the broker's queue a while later: the id must still be known by then.
+    redis.call('ZADD', P .. 'dynamic', 'XX', int(now), held[i + 1])
   end
   redis.call('DEL', P .. 'held:' .. worker)
   return #held / 2
@@ -209,4 +219,26 @@ local function no_longer_waiting(id, task, retries)
     redis.call('ZREMRANGEBYSCORE', P .. 'early', '-inf', int(now - 30000000))
     redis.call('ZADD', P .. 'early', int(now), task .. ':' .. retries)
   end
+end
+
+-- An id that was made for a call is in use: keep it in the directory, with its family and its limit.
+local function know(id, family, limit)
+  local key = P .. 'id:' .. id
+  local row = redis.call('HMGET', key, 'family', 'limit')
+  if not row[1] then
+    for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
+      -- Some task always has this id: its workers tell the limit, and nothing ever forgets it.
+      if redis.call('SISMEMBER', P .. 'serves:' .. fleet, id) == 1 then return end
+    end
+    redis.call('ZADD', P .. 'lookups', int(now), id)
+    redis.call('ZADD', P .. 'fresh', int(now), id)
+  end
+  if row[1] ~= family or row[2] ~= limit then redis.call('HSET', key, 'family', family, 'limit', limit) end
+  redis.call('ZADD', P .. 'dynamic', int(now), id)
+end
+
+-- Whether an id has waiting or running tasks.
+local function busy(id)
+  local some = redis.call('EXISTS', P .. 'slots:' .. id, P .. 'waiting:' .. id, P .. 'reserved:' .. id)
+  return some > 0 or field(P .. 'id:' .. id, 'unseen') > 0 or redis.call('ZSCORE', P .. 'controlled', id) ~= false
 end

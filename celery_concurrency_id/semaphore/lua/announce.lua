@@ -3,9 +3,13 @@
 -- ARGV[1]  concurrency id
 -- ARGV[2]  task id
 -- ARGV[3]  the task's number of retries
+-- ARGV[4]  family of an id that was made for a call; empty where the task always has this id
+-- ARGV[5]  limit of such an id (0: no limit)
 -- Returns  1
 
-local id, task, retries = ARGV[1], ARGV[2], ARGV[3]
+local id, task, retries, family, limit = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+
+if family ~= '' then know(id, family, limit) end
 
 -- A task that retries is published anew under its own id: the number of retries tells the two apart.
 local member = task .. ':' .. retries

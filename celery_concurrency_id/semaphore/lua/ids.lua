@@ -1,9 +1,13 @@
--- ids: name every id that a live worker serves or that an operator has a hand in.
+-- ids: name every id that a live worker serves, that was made for a call, or that an operator has a hand in.
 -- KEYS[1]  namespace prefix
 -- Returns  the ids, some of them more than once
 
 local ids = redis.call('ZRANGE', P .. 'controlled', 0, -1)
 for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
-  for _, id in ipairs(redis.call('SMEMBERS', P .. 'serves:' .. fleet)) do ids[#ids + 1] = id end
+  for _, id in ipairs(redis.call('SMEMBERS', P .. 'serves:' .. fleet)) do
+    -- A family is served too, and is no id.
+    if redis.call('EXISTS', P .. 'id:' .. id) == 1 then ids[#ids + 1] = id end
+  end
 end
+for _, id in ipairs(redis.call('ZRANGE', P .. 'dynamic', 0, -1)) do ids[#ids + 1] = id end
 return ids

@@ -23,8 +23,9 @@ end
 local rows = {}
 for i = 1, #ARGV do
   local id, workers = ARGV[i], 0
+  local family = redis.call('HGET', P .. 'id:' .. id, 'family')
   for fleet, count in pairs(alive) do
-    workers = workers + count * redis.call('SISMEMBER', P .. 'serves:' .. fleet, id)
+    if serves(fleet, id, family) then workers = workers + count end
   end
   rows[i] = {
     redis.call('HMGET', P .. 'id:' .. id, 'limit', 'override', 'override_until', 'override_by', 'override_note',

@@ -14,7 +14,7 @@
 --            drop     the queue was empty and nothing was announced since (number: seq); the slot is free
 -- Returns  {'epoch'} | {'lost'} | {'ok', verdicts, grants, recovery in ms, idle}
 --          verdicts  {token, keep, claimable} per start or resume
---          grants    {id, token, seq, claimable, keep} per slot acquired
+--          grants    {id, token, seq, claimable, keep, family} per slot acquired; family: as announce has it
 --          keep      what to do when the task ends: 0 give the slot back | 1 keep it | 2 keep it, and the next message may
 --                    be fetched ahead, since every slot of the id is taken | -1 the slot is no longer held
 --          idle      1 if the caller is now registered as idle
@@ -115,6 +115,8 @@ local verdicts = {}
 for i, start in ipairs(started) do
   verdicts[i] = {start[2], start[3] and keep(start[1]) or -1, claimable(start[1])}
 end
-for _, grant in ipairs(grants) do grant[5] = keep(grant[1]) end
+for _, grant in ipairs(grants) do
+  grant[5], grant[6] = keep(grant[1]), redis.call('HGET', P .. 'id:' .. grant[1], 'family') or ''
+end
 
 return {'ok', verdicts, grants, recovery, now_idle}
