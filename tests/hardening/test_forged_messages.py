@@ -22,7 +22,6 @@ FORGED: dict[str, dict[str, Any]] = {
     "an id like a script": {"id": "'] redis.call('FLUSHALL') --\n%s {x} *?[a]|r|1|"},
     "an id with a zero": {"id": "zero\x00\r\n"},
     "a number as id": {"id": 7},
-    "a list as id": {"id": ["x", {"y": 1}]},
     "no id": {"id": None},
     "negative retries": {"retries": -5},
     "huge retries": {"retries": 2**62},
@@ -35,10 +34,17 @@ FORGED: dict[str, dict[str, Any]] = {
     "an eta that is none": {"eta": "soon"},
     "an eta that is a number": {"eta": 7},
     "an expiry that is none": {"expires": "never"},
-    "limits that are none": {"timelimit": "short"},
     "another task": {"task": "unheard-of"},
     "no task": {"task": None},
     "binary": {"id": "\udcff\udcfe", "shadow": "\ud800"},
+}
+#: With some of these plain Celery's worker ends; here they are refused.
+FATAL: dict[str, dict[str, Any]] = {
+    "a list as id": {"id": ["x", {"y": 1}]},
+    "limits in words": {"timelimit": "short"},
+    "limits that are no numbers": {"timelimit": ["a", "b"]},
+    "one limit": {"timelimit": [1]},
+    "boolean limits": {"timelimit": [True, True]},
 }
 #: On AMQP an id cannot be a lone surrogate; bytes that are no text take its place.
 BINARY = {"id": b"\xff\xfe\x00", "shadow": b"\xff"}
@@ -71,6 +77,8 @@ def test_a_forged_message_runs_or_is_refused_as_in_plain_celery_and_gives_its_sl
     for what, headers in FORGED.items():
         forge(setup, "one", "one", what, headers, broker)
         forge(setup, "celery", "ordinary", what, headers, broker)
+    for what, headers in FATAL.items():
+        forge(setup, "one", "one", what, headers, broker)
     wait(lambda: not setup.waiting("one") and not setup.waiting("celery"), 60, lambda: f"all fetched; {setup.state()}")
     setup.wait_ended([setup.send("one"), setup.send("ordinary")], timeout=60)
 

@@ -8,6 +8,7 @@ from typing import Any, Callable
 from urllib.parse import quote
 
 import pytest
+import redis
 
 from harness.process import free_port
 from harness.servers import Servers
@@ -38,8 +39,7 @@ def test_no_log_shows_a_password(
         setup.wait_ended([setup.send("one"), setup.send("ordinary")])
 
         # The password is wrong from now on, for the worker that runs and for one that starts.
-        with semaphore.client as client:
-            client.auth(PASSWORD)
+        with redis.Redis(port=semaphore.celeryconfig["port"], password=PASSWORD) as client:
             client.config_set("requirepass", "another")
             client.client_kill_filter(_type="normal", skipme=True)
             client.client_kill_filter(_type="pubsub")
@@ -71,7 +71,8 @@ def test_celery_report_shows_no_password(tmp_path: Any) -> None:
         "from celery_concurrency_id import QueuedTask\n"
         f"app = Celery('reported', broker={url!r})\n"
         f"app.conf.concurrency_url = {url!r}\n"
-        "app.task(base=QueuedTask, name='render', lazy=False)(lambda: None)\n"
+        "@app.task(base=QueuedTask, lazy=False)\n"
+        "def render(): ...\n"
     )
     command = [sys.executable, "-m", "celery", "--workdir", str(tmp_path), "-A", "reported", "report"]
 
