@@ -9,7 +9,9 @@ key                       type    holds
 ========================  ======  =============================================================================
 ``meta``                  hash    ``run`` the server run the state belongs to; ``recover_until`` and
                                   ``recover_floor`` (us) the recovery window; ``fence`` the newest token;
-                                  ``polled:FLEET`` (us) and ``cursor:FLEET`` the safety poll
+                                  ``polled:FLEET`` (us) and ``cursor:FLEET`` the safety poll;
+                                  ``audited:FLEET`` (us) and ``audit:FLEET`` how far slots were checked;
+                                  ``family:NAME`` (1) that this, which fleets serve, is a family and no id
 ``awaited``               set     workers that a recovery still waits for
 ``workers``               zset    worker, by when it was last heard (us): the leases
 ``worker:WORKER``         hash    ``host``, ``fleet``, ``lease_us``; gone with the lease
@@ -36,8 +38,8 @@ key                       type    holds
 ``fresh``                 zset    those whose queues nobody has looked at yet, by since when (us)
 ========================  ======  =============================================================================
 
-Channels: ``mail:WORKER`` (one worker: ``invite``, ``ping``, ``recall ID``, ``released TOKEN``) and ``all`` (every
-worker: ``rejoin``, ``invite``).
+Channels: ``mail:WORKER`` (one worker: ``invite``, ``ping``, ``rejoin``, ``recall ID``, ``released TOKEN``) and ``all``
+(every worker: ``rejoin``, ``invite``).
 """
 
 from __future__ import annotations

@@ -84,7 +84,8 @@ class Turn:
 class Beat:
     """Reply of ``beat``. ``cursor`` is -1 where another worker looks up the queue lengths. ``lookups`` are ids made
     for calls, with their families, whose queue lengths are to be looked up; ``silent`` are those to be forgotten, with
-    the marks that ``retire`` needs."""
+    the marks that ``retire`` needs. ``serve`` says that limits are missing, ``repaired`` how many entries were
+    wrong."""
 
     status: str
     invited: bool = False
@@ -94,6 +95,8 @@ class Beat:
     mended: tuple[tuple[str, int], ...] = ()
     lookups: tuple[tuple[str, str], ...] = ()
     silent: tuple[tuple[str, str], ...] = ()
+    serve: bool = False
+    repaired: int = 0
 
 
 @dataclass(frozen=True)
@@ -223,6 +226,8 @@ class Semaphore:
             tuple((_text(id), tasks) for id, tasks in reply[5]),
             tuple((_text(id), _text(family)) for id, family in reply[6]),
             tuple((_text(id), _text(mark)) for id, mark in reply[7]),
+            reply[8] == 1,
+            reply[9],
         )
 
     def announce(self, id: str, task: str, retries: int, family: str = "", limit: int = 0) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from celery_concurrency_id.semaphore.semaphore import Grant, Turn, Verdict
 from celery_concurrency_id.worker.ahead import Ahead
+from celery_concurrency_id.worker.directory import Directory
 from celery_concurrency_id.worker.link import Link
 from celery_concurrency_id.worker.slot import Slot
 
@@ -61,7 +62,9 @@ def test_leave_to_keep_a_slot_that_was_on_its_way_when_the_recall_came_does_not_
                 link.recall("gpu")
             return turn
 
-    link = Link(Semaphore(), "host", "fleet", {}, 15.0, lambda patience: True, owner)  # type: ignore[arg-type]
+    link = Link(
+        Semaphore(), "host", "fleet", {}, 15.0, lambda patience: True, owner, Directory((), 60.0, lambda id, family: 1)
+    )  # type: ignore[arg-type]
     link._turn([], 1)
     link._turn([], 1)
 

@@ -1,4 +1,4 @@
--- beat: renew the caller's lease, end the leases of the dead, mend what disagrees.
+-- beat: renew the caller's lease, end the leases of the dead, find and mend what disagrees.
 -- KEYS[1]  namespace prefix
 -- ARGV[1]  worker
 -- ARGV[2]  server run the caller believes in
@@ -9,7 +9,7 @@
 -- ARGV[7]  how many queues the caller can look up at a time
 -- ARGV[8]  milliseconds of silence after which the caller forgets an id that was made for a call; 0: it forgets none
 -- ARGV[9]  number of queues whose length the caller has looked up; then two arguments for each: id, length
--- Returns  {'epoch'} | {'lost'} | {'ok', invited, resync, cursor, expired, mended, lookups, silent}
+-- Returns  {'epoch'} | {'lost'} | {'ok', invited, resync, cursor, expired, mended, lookups, silent, serve, repaired}
 --          invited   1: work is ready for the caller
 --          resync    1: the slots the server knows are not those the caller holds; join again
 --          cursor    where in its list of ids the caller looks up queue lengths next
@@ -17,16 +17,16 @@
 --          mended    {id, tasks} for each id with tasks that nobody had announced
 --          lookups   {id, family} for each id made for a call whose queue length the caller looks up next
 --          silent    {id, mark} for each such id whose queue the caller deletes, if it is empty, within two seconds
+--          serve     1: limits of the fleet's ids are missing; say them again
+--          repaired  how many entries were wrong and have been set right
 
 local worker, run, idle_here = ARGV[1], ARGV[2], ARGV[3] == '1'
 local held_count, held_sum = tonumber(ARGV[4]), tonumber(ARGV[5])
 local short_us, lengths = tonumber(ARGV[6]) * 1000, tonumber(ARGV[9])
 local batch, ttl_us = tonumber(ARGV[7]), tonumber(ARGV[8]) * 1000
 
-local status = admit(worker, run)
+local status, fleet = admit(worker, run)
 if status ~= 'ok' then return {status} end
-
-local fleet = redis.call('HGET', P .. 'worker:' .. worker, 'fleet')
 
 local expired = {}
 for _, silent in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers', '-inf', int(now - short_us), 'LIMIT', 0, 50)) do
@@ -37,9 +37,64 @@ for _, silent in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers', '-inf', int(
   end
 end
 
-local tokens, sum = redis.call('HKEYS', P .. 'held:' .. worker), 0
-for _, token in ipairs(tokens) do sum = sum + tonumber(token) % 1000003 end
-local resync = (#tokens ~= held_count or sum ~= held_sum) and 1 or 0
+-- What the caller holds has two entries, one under its name and one under the id: both have to be there.
+local held, tokens, sum = redis.call('HGETALL', P .. 'held:' .. worker), 0, 0
+for i = 1, #held, 2 do
+  local record = redis.call('HGET', P .. 'slots:' .. held[i + 1], held[i])
+  if record and slot_worker(record) == worker then
+    tokens, sum = tokens + 1, sum + (tonumber(held[i]) or 0) % 1000003
+  end
+end
+local resync = (tokens ~= held_count or sum ~= held_sum or 2 * tokens ~= #held) and 1 or 0
+
+local serve, repaired = 1 - redis.call('EXISTS', P .. 'serves:' .. fleet), 0
+repaired = repaired + redis.call('SADD', P .. 'members:' .. fleet, worker) + redis.call('SADD', P .. 'fleets', fleet)
+
+-- Holds the slots of an id against those who are said to have them. A slot of nobody is free. One that its worker's own
+-- list lacks is put there: that worker knows whether it holds it, and its next beat shows it the difference.
+-- Returns how many slots it looked at.
+local function audit(id, most)
+  local slots, fetching = P .. 'slots:' .. id, 0
+  if redis.call('HLEN', slots) > math.min(most, 1000) then return 0 end
+  local records = redis.call('HGETALL', slots)
+  for i = 1, #records, 2 do
+    local token, owner = records[i], slot_worker(records[i + 1])
+    local leased = redis.call('ZSCORE', P .. 'workers', owner)
+    if not leased and redis.call('PUBLISH', P .. 'mail:' .. owner, 'rejoin') == 0 then
+      redis.call('HDEL', slots, token)
+      redis.call('HDEL', P .. 'held:' .. owner, token)
+      repaired = repaired + 1
+    else
+      if slot_state(records[i + 1]) == 'f' then fetching = fetching + 1 end
+      if redis.call('HGET', P .. 'held:' .. owner, token) ~= id then
+        redis.call('HSET', P .. 'held:' .. owner, token, id)
+        repaired = repaired + 1
+      end
+    end
+  end
+  if fetching ~= field(P .. 'id:' .. id, 'fetching') then
+    redis.call('HSET', P .. 'id:' .. id, 'fetching', fetching)
+    repaired = repaired + 1
+  end
+  refresh(id)
+  return #records / 2
+end
+
+-- One worker of the fleet at a time does that, for some ids: the first to beat after a second. An id with more than 1000
+-- slots is left alone, and no script looks at more than 5000; it begins with another id each time.
+if recovery_ms() == 0 and now - field(P .. 'meta', 'audited:' .. fleet) > 1000000 then
+  local at = redis.call('HGET', P .. 'meta', 'audit:' .. fleet) or '0'
+  local scanned = redis.call('SSCAN', P .. 'serves:' .. fleet, at, 'COUNT', 20)
+  redis.call('HSET', P .. 'meta', 'audited:' .. fleet, int(now), 'audit:' .. fleet, scanned[1])
+  local ids, left, first = scanned[2], 5000, math.floor(now / 1000000)
+  for i = 1, #ids do
+    local id = ids[(first + i) % #ids + 1]
+    if redis.call('HEXISTS', P .. 'meta', 'family:' .. id) == 0 then
+      if redis.call('HEXISTS', P .. 'id:' .. id, 'limit') == 0 then serve = 1 end
+      left = left - audit(id, left)
+    end
+  end
+end
 
 local mended = {}
 for i = 0, lengths - 1 do
@@ -95,6 +150,8 @@ end
 if cursor >= 0 and batch > 0 then
   look_up('fresh', math.ceil(batch / 2))
   look_up('lookups', batch)
+  local left = recovery_ms() == 0 and 5000 or -1
+  for _, lookup in ipairs(lookups) do left = left - audit(lookup[1], left) end
 end
 if cursor >= 0 and ttl_us > 0 and recovery_ms() == 0 then
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', P .. 'dynamic', '-inf', int(now - ttl_us), 'LIMIT', 0, batch)) do
@@ -110,4 +167,4 @@ if cursor >= 0 and ttl_us > 0 and recovery_ms() == 0 then
   end
 end
 
-return {'ok', invited, resync, cursor, expired, mended, lookups, silent}
+return {'ok', invited, resync, cursor, expired, mended, lookups, silent, serve, repaired}

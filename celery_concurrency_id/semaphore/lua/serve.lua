@@ -14,6 +14,8 @@ for i = 2, #ARGV, 2 do
       for _, each in ipairs({'dynamic', 'lookups', 'fresh'}) do redis.call('ZREM', P .. each, ARGV[i]) end
     end
     refresh(ARGV[i])
+  else
+    redis.call('HSET', P .. 'meta', 'family:' .. ARGV[i], 1)
   end
 end
 if recovery_ms() == 0 then wake() end
