@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Callable
 
 import pytest
@@ -34,8 +34,10 @@ class Accounts:
         self.after_join()
         return Joined(False, 0.0, tuple(said & self.taken), False)
 
-    def serve(self, fleet: str, limits: dict[str, int]) -> None:
+    def serve(self, fleet: str, limits: dict[str, int], families: Iterable[str]) -> None:
         self.served.append(limits)
+
+    def learn(self, known: Iterable[Any]) -> None: ...
 
     def turn(self, want: int, may_idle: bool, reports: list[Report]) -> Turn:
         self.held -= {report.token for report in reports if report.kind in ("release", "drop")}
@@ -48,7 +50,7 @@ class Accounts:
         self.after_turn(turn)
         return turn
 
-    def beat(self, idle: bool, tokens: list[str], lengths: dict[str, int]) -> Beat:
+    def beat(self, idle: bool, tokens: list[str], lengths: dict[str, int], *dynamic: float) -> Beat:
         beat, self.next_beat = self.next_beat, Beat("ok")
         if set(tokens) != self.held or len(tokens) != len(self.held):
             beat = Beat("ok", resync=True)
@@ -76,7 +78,7 @@ class Owner:
 
     def invited(self) -> None: ...
 
-    def look_up(self, cursor: int) -> None: ...
+    def look_up(self, cursor: int, dynamic: list[str]) -> None: ...
 
     def at_rest(self) -> bool:
         return False
