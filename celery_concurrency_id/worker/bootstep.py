@@ -23,6 +23,7 @@ from .link import Link
 from .loop import HubLoop, ThreadLoop
 from .lost import LostSlots
 from .mailbox import Mailbox
+from .move import Mover
 from .parking import Parking
 from .places import places_of
 from .slot import Slot, State
@@ -114,7 +115,13 @@ class Concurrency(bootsteps.StartStopStep):
             # Another thread reads the worker's own connection.
             connection = self._connection = c.app.connection_for_read(heartbeat=0)
             connection.ensure_connection()
-        fetcher = Fetcher(connection, lambda id: dedicated_queue(c.app, id), c.task_consumer.accept, c.hub is not None)
+        fetcher = Fetcher(
+            connection,
+            lambda id: dedicated_queue(c.app, id),
+            c.task_consumer.accept,
+            c.hub is not None,
+            Mover(c.app).copy,
+        )
         parking = Parking(c, self._loop, fetcher.visibility_timeout)
         self._loop.call_soon(self._gate.attach, fetcher, parking, c.create_task_handler())
         if first:

@@ -29,6 +29,8 @@ _NOT_COPIED = frozenset(
         "routing_key",
     }
 )
+#: kombu has decompressed the body already, and the copy is delivered for the first time.
+_OLD_HEADERS = frozenset({"compression", "x-delivery-count"})
 
 
 class Mover:
@@ -48,12 +50,18 @@ class Mover:
         Raises:
             Exception: The publish failed; the original is still the broker's.
         """
-        id = self._policy.ids[name]
+        self.copy(message, self._policy.ids[name])
+
+    def copy(self, message: Any, id: str) -> None:
+        """Publish a copy of a message to the queue of an id.
+
+        Raises:
+            Exception: The publish failed.
+        """
         queue = dedicated_queue(self._app, id)
         properties = dict(message.properties or {})
         priority = properties.get("priority")
-        # kombu has decompressed the body already.
-        headers = {key: value for key, value in (message.headers or {}).items() if key != "compression"}
+        headers = {key: value for key, value in (message.headers or {}).items() if key not in _OLD_HEADERS}
         with self._app.amqp.producer_pool.acquire(block=True) as producer:
             producer.publish(
                 message.body,

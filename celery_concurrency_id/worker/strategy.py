@@ -7,6 +7,7 @@ from typing import Any
 
 from celery.worker.strategy import default
 
+from ..queues import counts_deliveries, dedicated_queue
 from .compat import restore_at_front
 from .move import Mover
 
@@ -27,7 +28,7 @@ def gated(task: Any, app: Any, consumer: Any, otherwise: Any = default) -> Any:
     def on_message(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **kwargs: Any) -> Any:
         if getattr(message, "concurrency_slot", None) is not None:
             return run(message, body, ack, reject, callbacks, **kwargs)
-        if came_from_own_queue(message):
+        if came_from_own_queue(message) and not counts_deliveries(dedicated_queue(app, mover.id_of(task.name))):
             restore_at_front(message)
             return None
         try:
