@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, Callable
+from typing import Callable
 
 from harness.setup import Setup
-from harness.waiting import wait
+from harness.waiting import stays
 
 #: What was delivered and comes back is dropped at once.
 ONCE = {"x-queue-type": "quorum", "x-delivery-limit": 0}
-TASKS = 150
 
 
 def test_a_delivery_limit_costs_no_task(make_setup: Callable[..., Setup]) -> None:
-    """Two ids with short tasks take turns, so that slots are given back all the time; and a worker leaves."""
-    queues: dict[str, Any] = {"celery": {}, "one": ONCE, "other": ONCE}
-    setup = make_setup(broker="rabbitmq", workers=2, task_queues=queues)
-    results = [setup.send(name, tag=tag) for tag in range(TASKS) for name in ("one", "other")]
-    wait(lambda: len(setup.sweep.ended("one")) > TASKS // 4, 60, setup.state)
+    """After short tasks a long one: what is fetched ahead while that runs would have to go back."""
+    setup = make_setup(broker="rabbitmq", workers=2, task_queues={"celery": {}, "one": ONCE, "other": ONCE})
+    gate = setup.gate()
+    results, long = [], []
+    for name in ("one", "other"):
+        results += [setup.send(name, tag=tag, seconds=0.02) for tag in range(30)]
+        long += [setup.send(name, tag=30, gate=gate)]
+        results += [setup.send(name, tag=tag, seconds=0.02) for tag in range(31, 60)]
+    setup.wait_running(1, "one", timeout=30)
+    setup.wait_ended([*results[:30], *results[59:89]], timeout=60)
+    setup.wait_running(2, timeout=30)
+    stays(lambda: len(setup.running()) == 2, 1.5, "both of the long ones run")
 
-    setup.worker.warm_shutdown()
+    gate.open()
 
-    setup.wait_ended(results, timeout=60)
+    setup.wait_ended(results + long, timeout=60)
     for id in ("one", "other"):
         assert setup.sweep.peak(id) == 1
-        assert setup.sweep.tags(id) == list(range(TASKS)), "none was put back, and so none lost its place"
+        assert setup.sweep.tags(id) == list(range(60)), "none was put back, and so none lost its place"
     assert not setup.sweep.twice()
     broker = setup.broker
     if hasattr(broker, "server"):  # a container of pytest-celery has no management plugin
