@@ -8,7 +8,7 @@ from typing import Any, Callable
 from celery.app.amqp import Queues
 from kombu import Exchange, Queue
 
-__all__ = ("DedicatedQueues", "DynamicQueue", "dedicated_queue", "dynamic_queue")
+__all__ = ("DedicatedQueues", "DynamicQueue", "counts_deliveries", "dedicated_queue", "dynamic_queue")
 
 
 class DynamicQueue(Queue):
@@ -40,6 +40,14 @@ def dedicated_queue(app: Any, id: str) -> Queue:
     if queues.max_priority is not None:
         queue.queue_arguments = {"x-max-priority": queues.max_priority, **(queue.queue_arguments or {})}
     return queue
+
+
+def counts_deliveries(queue: Queue) -> bool:
+    """Say whether a queue counts how often a message was delivered, and drops it after too many times.
+
+    Quorum queues do: where ``x-delivery-limit`` or a policy says so, and from RabbitMQ 4 on always, after 20 times.
+    """
+    return bool((queue.queue_arguments or {}).get("x-queue-type") == "quorum")
 
 
 class DedicatedQueues(Queues):

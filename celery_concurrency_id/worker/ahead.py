@@ -7,12 +7,12 @@ to the head of its queue.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from functools import partial
 from typing import Any
 
 from celery.worker import state
 
 from .compat import clock
+from .gets import Gets
 from .loop import BrokerLost
 from .slot import Slot, State
 
@@ -29,15 +29,14 @@ MOST_IDS = 5000
 class Ahead:
     """The tasks fetched ahead, by id."""
 
-    def __init__(self, gate: Any, handover: Any, loop: Any, enabled: bool) -> None:
+    def __init__(self, gate: Any, gets: Gets, handover: Any, loop: Any, enabled: bool) -> None:
         self._gate = gate
+        self._gets = gets
         self._handover = handover
         self._loop = loop
         self._enabled = enabled
         self._clock = clock()
         self._requests: dict[str, deque[tuple[Any, float]]] = defaultdict(deque)
-        self._coming: dict[str, int] = defaultdict(int)
-        self._arrived: deque[tuple[str, Any]] = deque()
         self._took: dict[str, float] = {}
         self._watching = False
 
@@ -59,32 +58,22 @@ class Ahead:
         gate, id = self._gate, slot.id
         if not self._enabled or not slot.ahead or self._took.get(id, SHORT_TASK) >= SHORT_TASK:
             return
-        while gate.fetcher is not None and gate.claimable(id) > 0 and self._here(id) < gate.holding(id):
-            gate.counted(id)
-            self._coming[id] += 1
-            gate.fetcher.get_soon(id, partial(self._arrive, id))
+        if gate.fetcher is None or gate.fetcher.counts_deliveries(id):
+            return
+        while gate.claimable(id) > 0 and self._here(id) < gate.holding(id):
+            self._gets.fetch_ahead(id)
 
     def _here(self, id: str) -> int:
-        return len(self._requests.get(id, ())) + self._coming.get(id, 0)
+        return len(self._requests.get(id, ())) + self._gets.ahead(id)
 
-    def _arrive(self, id: str, message: Any) -> None:
-        # This may run deep inside the broker connection's reader.
-        self._arrived.append((id, message))
-        self._loop.next_tick(self._take_arrived)
-
-    def _take_arrived(self) -> None:
-        while self._arrived:
-            id, message = self._arrived.popleft()
-            self._coming[id] -= 1
-            if message is None:
-                self._gate.found_end(id)
-            elif self._gate.serving:
-                stand_in = Slot(id)
-                stand_in.state = State.AHEAD
-                self._handover.receive(stand_in, message)
-                self.trim(id)
-            elif self._gate.fetcher is not None:
-                self._gate.fetcher.put_back(message)
+    def take(self, id: str, message: Any) -> None:
+        """A message has come, and no slot waits for it."""
+        if not self._gate.serving or len(self._requests.get(id, ())) >= self._gate.holding(id):
+            self._gate.fetcher.put_back(id, message)
+            return
+        stand_in = Slot(id)
+        stand_in.state = State.AHEAD
+        self._handover.receive(stand_in, message)
 
     def keep(self, request: Any) -> None:
         """Celery would start a task that was fetched ahead: it waits for its slot."""
@@ -100,9 +89,6 @@ class Ahead:
 
     def pop(self, id: str) -> Any:
         """Return the request of the task of an id that came first, or None."""
-        if not self._requests.get(id) and self._coming.get(id):
-            self._gate.fetcher.settle()
-            self._take_arrived()
         requests = self._requests.get(id)
         return requests.popleft()[0] if requests else None
 
@@ -114,29 +100,17 @@ class Ahead:
             self._put_back(requests.pop()[0])
         if not self.has(id):
             self._requests.pop(id, None)
-            self._coming.pop(id, None)
 
     def recall(self, id: str) -> None:
         """No more of an id (empty: of any) may start in the slots held here: put back what is here, or on its way."""
-        ids = [id] if id else list(self._requests)
-        if any(self._coming[each] for each in ids):
-            self._gate.fetcher.settle()
-            self._take_arrived()
-        for each in ids:
-            requests = self._requests[each]
+        self._gets.settle()
+        for each in [id] if id else list(self._requests):
+            requests = self._requests.get(each)
             while requests:
                 self._put_back(requests.pop()[0])
 
     def forget(self, put_back: bool) -> None:
         """The worker closes, or the broker is gone, which delivers anew what was not acknowledged."""
-        if put_back and any(self._coming.values()):
-            try:
-                self._gate.fetcher.settle()
-                self._take_arrived()
-            except BrokerLost:
-                pass  # they come back by themselves: they were never acknowledged
-        self._arrived.clear()
-        self._coming.clear()
         for requests in self._requests.values():
             while requests:
                 request = requests.pop()[0]
@@ -164,7 +138,7 @@ class Ahead:
         if self._gate.fetcher is None:
             return
         try:
-            self._gate.fetcher.put_back(request.message)
+            self._gate.fetcher.put_back(request.concurrency_slot.id, request.message)
             self._handover.tell("back", request.concurrency_slot.id, request)
         except BrokerLost:
             pass  # it comes back by itself: it was never acknowledged

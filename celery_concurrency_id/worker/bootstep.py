@@ -26,6 +26,7 @@ from .link import Link
 from .loop import HubLoop, ThreadLoop
 from .lost import LostSlots
 from .mailbox import Mailbox
+from .move import Mover
 from .parking import Parking
 from .places import places_of
 from .slot import Slot, State
@@ -124,7 +125,9 @@ class Concurrency(bootsteps.StartStopStep):
             # Another thread reads the worker's own connection.
             connection = self._connection = c.app.connection_for_read(heartbeat=0)
             connection.ensure_connection()
-        fetcher = Fetcher(connection, partial(self._queue_of, c.app), c.task_consumer.accept, c.hub is not None)
+        fetcher = Fetcher(
+            connection, partial(self._queue_of, c.app), c.task_consumer.accept, c.hub is not None, Mover(c.app).copy
+        )
         self._directory.attach(fetcher.batch, fetcher.visibility_timeout)
         # A parked message must not outlast its queue, either.
         parking = Parking(c, self._loop, min(fetcher.visibility_timeout or inf, self._settings.id_ttl / 2))

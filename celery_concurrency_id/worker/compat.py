@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections import deque
 from functools import partial
@@ -64,11 +65,13 @@ def prepare_gets(channel: Any) -> None:
     channel.wait = partial(channel.wait, timeout=GET_TIMEOUT)
 
 
-def begin_get(channel: Any, queue: Any, on_reply: Callable[[Any], Any]) -> None:
+def begin_get(channel: Any, queue: Any, declare: bool, on_reply: Callable[[Any], Any]) -> None:
     """Ask an AMQP broker for one message of a bound queue; the callback gets it, or None, when the reply is read.
 
-    The queue is declared in the same breath: a get from one that somebody deleted would close the channel. py-amqp's
-    own ``basic_get`` waits, and for ever where the broker does not answer.
+    py-amqp's own ``basic_get`` waits, and for ever where the broker does not answer.
+
+    Args:
+        declare: Whether to declare the queue in the same breath: a get from one that is gone closes the channel.
 
     Raises:
         ConnectionError: The channel is closed.
@@ -76,23 +79,30 @@ def begin_get(channel: Any, queue: Any, on_reply: Callable[[Any], Any]) -> None:
     replies = channel.concurrency_replies
     if replies is None:
         raise ConnectionError("the channel of the dedicated queues is closed")
-    queue.queue_declare(nowait=True)
+    if declare:
+        queue.queue_declare(nowait=True)
     channel.send_method(spec.Basic.Get, "Bsb", (0, queue.name, False))
     replies.append(on_reply)
 
 
-def settle_gets(channel: Any) -> None:
+def settle_gets(channel: Any, patience: float) -> None:
     """Read until every get has its reply.
+
+    Args:
+        patience: Seconds.
 
     Raises:
         ConnectionError: The channel is closed, or the broker does not answer in time.
     """
-    deadline = time.monotonic() + GET_TIMEOUT
+    deadline = time.monotonic() + patience
     while channel.concurrency_replies:
         left = deadline - time.monotonic()
         if left <= 0:
             raise ConnectionError(f"the broker has not answered a get for {GET_TIMEOUT:g} s")
-        channel.connection.drain_events(timeout=left)
+        try:
+            channel.connection.drain_events(timeout=left)
+        except socket.timeout:
+            continue
 
 
 def reuse_client(channel: Any) -> Any:

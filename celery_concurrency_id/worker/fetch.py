@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any, Callable, NoReturn
 
-from ..queues import DynamicQueue
+from ..queues import DynamicQueue, counts_deliveries
 from .compat import (
+    GET_TIMEOUT,
     begin_get,
     delete_empty,
     is_amqp,
@@ -22,6 +25,13 @@ from .loop import BrokerLost
 
 __all__ = ("Fetcher",)
 
+logger = logging.getLogger(__name__)
+
+#: Seconds for which a queue that was declared, and not found empty since, is taken to be there.
+_TRUST = 1.0
+#: The header in which quorum queues say how often a message was delivered before.
+_DELIVERIES = "x-delivery-count"
+
 
 class Fetcher:
     """One channel and the queues declared on it.
@@ -31,10 +41,19 @@ class Fetcher:
         queue_of: Returns the declared queue of an id.
         accept: Content types that messages may have.
         read: Whether the event loop reads the connection, so that replies come by themselves.
+        copy: Publishes a copy of a message to the end of the queue of an id.
     """
 
-    def __init__(self, connection: Any, queue_of: Callable[[str], Any], accept: Any, read: bool) -> None:
+    def __init__(
+        self,
+        connection: Any,
+        queue_of: Callable[[str], Any],
+        accept: Any,
+        read: bool,
+        copy: Callable[[Any, str], Any],
+    ) -> None:
         self._read = read
+        self._copy = copy
         self._connection = connection
         self._queue_of = queue_of
         self._accept = accept
@@ -43,6 +62,8 @@ class Fetcher:
         self._channel_errors = connection.channel_errors
         self._queues: dict[str, Any] = {}
         self._failed: BrokerLost | None = None
+        self._counting: dict[str, bool] = {}
+        self._there_until: dict[str, float] = {}
         self._channel = reuse_client(connection.channel())
         #: Whether a message can be announced a moment before it can be fetched.
         self.lagging = is_amqp(self._channel)
@@ -71,14 +92,30 @@ class Fetcher:
             BrokerLost: The broker failed.
         """
         with self._failing_loudly():
+            queue = self._declared(id)
             if self.lagging:
-                begin_get(self._channel, self._declared(id), lambda message: on_message(self._checked(message)))
+                now = monotonic()
+                declare = self._there_until.get(id, 0.0) < now
+                if declare:
+                    self._there_until[id] = now + _TRUST
+                begin_get(self._channel, queue, declare, lambda message: on_message(self._checked(id, message)))
                 if not self._read:
-                    settle_gets(self._channel)
+                    settle_gets(self._channel, GET_TIMEOUT)
             else:
-                on_message(self._checked(self._channel.basic_get(self._declared(id).name)))
+                on_message(self._checked(id, self._channel.basic_get(queue.name)))
 
-    def settle(self) -> None:
+    def waits(self, id: str) -> bool:
+        """Say whether a message of an id is better waited for: it comes at once, or must not be left over."""
+        return not self.lagging or not self._read or self.counts_deliveries(id)
+
+    def counts_deliveries(self, id: str) -> bool:
+        """Say whether the broker drops messages of an id that were put back too often."""
+        counts = self._counting.get(id)
+        if counts is None:
+            counts = self._counting[id] = self.lagging and counts_deliveries(self._queue_of(id))
+        return counts
+
+    def settle(self, patience: float = GET_TIMEOUT) -> None:
         """Wait for the replies that have not come yet.
 
         Raises:
@@ -86,11 +123,16 @@ class Fetcher:
         """
         if self.lagging:
             with self._failing_loudly():
-                settle_gets(self._channel)
+                settle_gets(self._channel, patience)
 
-    def _checked(self, message: Any) -> Any:
-        if message is not None:
-            message.accept = self._accept
+    def _checked(self, id: str, message: Any) -> Any:
+        if message is None:
+            self._there_until.pop(id, None)
+            return None
+        message.accept = self._accept
+        if self.lagging and _DELIVERIES in (message.headers or ()):
+            # Quorum queues may be the default of a vhost, which no declaration says.
+            self._counting[id] = True
         return message
 
     @contextmanager
@@ -136,10 +178,25 @@ class Fetcher:
             return delete_empty(self._connection, list(ids))
         return {id for id, length in self.lengths(list(ids)).items() if not length}  # an empty list is no key
 
-    def put_back(self, message: Any) -> None:
-        """Return a message to the head of its queue."""
+    def put_back(self, id: str, message: Any) -> None:
+        """Return a message to the head of its queue; to its end where the broker counts how often that happens.
+
+        Raises:
+            BrokerLost: The broker failed.
+        """
         with self._failing_loudly():
-            restore_at_front(message)
+            if self.counts_deliveries(id) and self._copied(id, message):
+                message.ack()
+            else:
+                restore_at_front(message)
+
+    def _copied(self, id: str, message: Any) -> bool:
+        try:
+            self._copy(message, id)
+        except Exception:
+            logger.exception("concurrency: a message of %r could not be copied; it goes back as it is", id)
+            return False
+        return True
 
     def close(self) -> None:
         """Close the channel; what is not acknowledged goes back to the broker."""

@@ -31,6 +31,8 @@ _NOT_COPIED = frozenset(
         "routing_key",
     }
 )
+#: kombu has decompressed the body already, and the copy is delivered for the first time.
+_OLD_HEADERS = frozenset({"compression", "x-delivery-count"})
 
 
 class Mover:
@@ -60,6 +62,15 @@ class Mover:
             return policy.id_for(name, payload.get("args"), payload.get("kwargs"))
         return policy.id_for(name, payload[0], payload[1])
 
+    def copy(self, message: Any, id: str) -> None:
+        """Publish a copy of a message to the queue of an id, whatever its task is.
+
+        Raises:
+            Exception: The publish failed.
+        """
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        self.move(message, str(headers.get("task") or ""), id)
+
     def move(self, message: Any, name: str, id: str) -> None:
         """Publish a copy of a gated task's message to an id's queue; the caller acknowledges the original afterwards.
 
@@ -74,8 +85,7 @@ class Mover:
             declared = policy.announcer.learn(known)
         properties = dict(message.properties or {})
         priority = properties.get("priority")
-        # kombu has decompressed the body already.
-        headers = {key: value for key, value in (message.headers or {}).items() if key != "compression"}
+        headers = {key: value for key, value in (message.headers or {}).items() if key not in _OLD_HEADERS}
         if known is not None:
             headers[HEADER] = id
         with self._app.amqp.producer_pool.acquire(block=True) as producer:

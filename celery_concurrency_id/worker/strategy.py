@@ -8,6 +8,7 @@ from typing import Any
 from billiard.einfo import ExceptionInfo
 from celery.worker import strategy
 
+from ..queues import counts_deliveries, dedicated_queue
 from .compat import restore_at_front
 from .move import Mover
 from .request import GatedRequest
@@ -36,7 +37,7 @@ def gated(task: Any, app: Any, consumer: Any, otherwise: Any = _strategy.default
             id = mover.id_of(message, task.name)
         except Exception as exc:
             return fail(message, body, ack, reject, exc)
-        if came_from_own_queue(message, id):
+        if came_from_own_queue(message, id) and not counts_deliveries(dedicated_queue(app, id)):
             restore_at_front(message)
             return None
         try:

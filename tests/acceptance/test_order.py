@@ -46,7 +46,15 @@ def test_priorities_go_first_where_the_queue_has_priorities(make_setup: Callable
     assert equal == sorted(equal)
 
 
-@pytest.mark.parametrize("arguments", [{"x-max-priority": 10}, {"x-queue-type": "quorum"}], ids=["priority", "quorum"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"x-max-priority": 10},
+        {"x-queue-type": "quorum"},
+        {"x-message-ttl": 600_000, "x-max-length": 1000, "x-overflow": "reject-publish", "x-queue-mode": "lazy"},
+    ],
+    ids=["priority", "quorum", "others"],
+)
 def test_a_queue_that_the_user_declares_keeps_its_arguments(
     make_setup: Callable[..., Setup], arguments: dict[str, object]
 ) -> None:
