@@ -75,6 +75,7 @@ def run(scene: Scene, fault: Fault, seed: int, times: int, figures: Figures) -> 
     rng = random.Random(f"{seed}-{fault.name}-{scene.config}")
     limit = figures.limit = scene.config.limit
     scene.revive()
+    scene.restore()
     scene.ended_by_themselves.clear()
     sweep = scene.sweep = scene.sweep.mark()
     load = Load(fault.apps(scene), rng, sweep, limit, fault.longest).start()

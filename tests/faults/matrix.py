@@ -54,6 +54,11 @@ CAMPAIGN = (
         _with("proxied", *EVERYWHERE),
     ),
     Family(
+        broker_faults.NETWORK,
+        _with("lined", Config("rabbitmq", 2, True, "prefork")),
+        _with("lined", *(config for config in EVERYWHERE if config.broker == "rabbitmq")),
+    ),
+    Family(
         semaphore_faults.FAILOVER,
         _with("sentinel", Config("rabbitmq", 2, True, "prefork")),
         _with("sentinel", *EVERYWHERE[::5]),
