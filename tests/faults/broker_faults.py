@@ -105,18 +105,18 @@ def _exists(scene: Scene) -> bool:
 
 
 FAULTS = (
-    Fault("broker restarted", restart, recovers=25.0, repeats="interrupted", slow=True),
-    Fault("broker connections reset", reset_connections, recovers=25.0, repeats="interrupted"),
+    Fault("broker restarted", restart, recovers=25.0, repeats="interrupted"),
+    Fault("broker connections reset", reset_connections, recovers=25.0, repeats="interrupted", often=True),
     Fault("queue purged", purge),
-    Fault("queue deleted", delete),
+    Fault("queue deleted", delete, often=True),
 )
 
 NETWORK = (
-    Fault("one worker cannot hear RabbitMQ", cut("deafen"), recovers=25.0, repeats="harmed", slow=True),
-    Fault("one worker cut off from RabbitMQ, by resets", cut("reset"), recovers=25.0, repeats="harmed", slow=True),
+    Fault("one worker cannot hear RabbitMQ", cut("deafen"), recovers=25.0, repeats="harmed"),
+    Fault("one worker cut off from RabbitMQ, by resets", cut("reset"), recovers=25.0, repeats="harmed"),
 )
 
 SHARED = (
-    Fault("the only Redis restarted", restart, recovers=25.0, repeats="interrupted", slow=True),
+    Fault("the only Redis restarted", restart, recovers=25.0, repeats="interrupted"),
     Fault("every connection to the only Redis killed", reset_connections, recovers=25.0, repeats="interrupted"),
 )

@@ -153,7 +153,7 @@ def campaign(stage: Stage, circumstances: Config, request: pytest.FixtureRequest
     config = request.config
 
     def play(fault: Fault) -> None:
-        usual = 5 if is_long(config) else 1 if fault.slow or fault.longest > 2 else 2
+        usual = 5 if is_long(config) else 2 if fault.often else 1
         times = int(option(config, "times") or usual)
         seed = config.stash[SEED]
         figures = Figures(fault.name, str(circumstances), seed, times)

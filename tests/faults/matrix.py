@@ -60,7 +60,7 @@ CAMPAIGN = (
     ),
     Family(
         semaphore_faults.FAILOVER,
-        _with("sentinel", Config("rabbitmq", 2, True, "prefork")),
+        _with("sentinel", Config("redis", 2, True, "prefork")),
         _with("sentinel", *EVERYWHERE[::5]),
     ),
     # One Redis for everything: what breaks, breaks broker and semaphore at once.

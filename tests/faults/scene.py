@@ -97,7 +97,7 @@ class Scene:
         if config.broker == "redis":
             self.broker = servers.redis_broker(persistent=True)
         else:
-            self.broker = servers.rabbitmq_broker(private=True)
+            self.broker = servers.rabbitmq_broker(private=config.semaphore == "own")
         if config.semaphore == "broker":
             self.semaphore: Any = _Shared(self.broker)
         elif config.semaphore == "sentinel":
@@ -158,11 +158,13 @@ class Scene:
         new = []
         for _ in range(count):
             proxy = Proxy(self.semaphore.port) if self.config.semaphore == "proxied" else None
-            more = {"concurrency_url": f"redis://127.0.0.1:{proxy.port}/0"} if proxy else {}
+            more: dict[str, Any] = {"concurrency_url": f"redis://127.0.0.1:{proxy.port}/0"} if proxy else {}
             line = None
             if self.config.semaphore == "lined":
                 broker = self.broker.config()
                 line = Proxy(broker["port"])
+                # With confirmations Celery's own heartbeat events wait for ever for a broker that does not answer.
+                more["broker_transport_options"] = {}
                 more["broker_url"] = f"amqp://guest:guest@127.0.0.1:{line.port}/{broker['vhost']}"
             worker = Worker(
                 f"w{next(self._count)}",

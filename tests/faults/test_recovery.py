@@ -27,6 +27,7 @@ from harness.waiting import PATIENCE, wait
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
 
 RETRY = {"broker_connection_retry": True, "broker_connection_max_retries": None}
+VISIBILITY = {"visibility_timeout": 8, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
 FALSE_ALARMS = ("is gone;", "lease lapsed", "lost its state", "disagreed")
 
 
@@ -35,7 +36,7 @@ def first_start(setup: Setup, id: str | None, since: int, name: str | None = Non
     return next((run.start for run in setup.sweep.runs(id, name) if run.start > since), None)
 
 
-def kill_and_reap(pid: int) -> int:
+def kill_and_wait(pid: int) -> int:
     """Kill a process; returns when (ns) it was dead."""
     watched = os.pidfd_open(pid)
     os.kill(pid, signal.SIGKILL)
@@ -48,28 +49,29 @@ def kill_and_reap(pid: int) -> int:
 def test_the_slot_of_a_dead_pool_process_is_used_again_at_once(
     make_setup: Callable[..., Setup], measured: Measure
 ) -> None:
-    # Not one of Celery's own means may help: its pool never learns that a process is dead.
-    setup = make_setup(workers=1, concurrency=8, imports=["faults.blind"])
+    # Not one of Celery's own means may help: these pools never learn that their only process is dead.
+    setup = make_setup(workers=0, imports=["faults.blind"])
+    setup.start_workers(5, concurrency=1)
     gate = setup.gate()
-    setup.send_many("one", 6, gate=gate)
+    setup.send_many("one", 5, gate=gate)
     seconds = []
-    for count in range(1, 6):
-        [run] = wait(lambda count=count: len(setup.sweep.runs("one")) == count and setup.sweep.runs("one")[-1:])
+    for count in range(1, 5):
+        wait(lambda count=count: len(setup.sweep.runs("one")) == count, 15, lambda: setup.state())
         # Its worker knows by now which process has it.
-        assert setup.app.control.ping(timeout=5, limit=1)
-        died = kill_and_reap(run.pid)
+        assert setup.app.control.ping(timeout=5, limit=5)
+        died = kill_and_wait(setup.sweep.runs("one")[-1].pid)
         started = wait(lambda died=died: first_start(setup, "one", died), 15, lambda: setup.state())
         seconds.append((started - died) / 1e9)
     measured("pool process dead: its slot is used again", seconds, goal=0.1)
 
+    assert len(setup.sweep.runs("one")) == 5
     assert statistics.median(seconds) < 1.0 * PATIENCE, seconds
 
 
-@for_each_broker
 def test_the_slots_of_a_killed_worker_are_usable_within_seconds(
-    make_setup: Callable[..., Setup], measured: Measure, broker: str
+    make_setup: Callable[..., Setup], measured: Measure
 ) -> None:
-    setup = make_setup(broker=broker, workers=1)
+    setup = make_setup(workers=1)
     gate = setup.gate()
     setup.send_many("two", 8, gate=gate)
     seconds = []
@@ -81,7 +83,7 @@ def test_the_slots_of_a_killed_worker_are_usable_within_seconds(
         died = time.monotonic_ns()
         wait(lambda count=count: len(setup.sweep.runs("two")) == count + 2, 20, lambda: setup.state())
         seconds.append((setup.sweep.runs("two")[-1].start - died) / 1e9)
-    measured(f"worker killed ({broker}): all its slots are used again", seconds, goal=3.0)
+    measured("worker killed: all its slots are used again", seconds, goal=3.0)
 
     assert min(seconds) < 3.0 * PATIENCE, seconds
     assert max(seconds) < 6.0 * PATIENCE, seconds
@@ -142,12 +144,14 @@ def test_a_redis_without_its_data_lets_nobody_exceed_the_limit_and_loses_no_task
     setup.wait_running(2, "two")
     results = setup.send_many("two", 78, seconds=0.1)
     seconds = []
-    for done in (10, 34):
+    # Workers go on for a second with what they kept; the second outage is longer than that.
+    for done, outage in ((10, 0.0), (34, 2.0)):
         wait(lambda done=done: len(setup.sweep.ended("two")) >= done, 60, lambda: setup.state())
         if how == "flushed":
             container.client.flushall()
         else:
             container.kill()
+            time.sleep(outage)
             container.start()
             container.ready()
         back = time.monotonic_ns()
@@ -169,7 +173,9 @@ def test_after_the_broker_restarts_gated_tasks_come_back_as_fast_as_ordinary_one
     make_setup: Callable[..., Setup], servers: Servers, measured: Measure, broker: str
 ) -> None:
     node = servers.redis_broker(persistent=True) if broker == "redis" else servers.rabbitmq_broker(private=True)
-    setup = make_setup(broker=node, workers=1, concurrency=8, worker_prefetch_multiplier=1, **RETRY)
+    # kombu delivers what a lost Redis connection had prefetched, of any task, after this.
+    options = {"broker_transport_options": VISIBILITY} if broker == "redis" else {}
+    setup = make_setup(broker=node, workers=1, concurrency=8, worker_prefetch_multiplier=1, **options, **RETRY)
     results = [setup.send(name, seconds=0.25) for _ in range(60) for name in ("two", "ordinary")]
     wait(lambda: len(setup.sweep.ended()) >= 10, 30, lambda: setup.state())
 
@@ -200,8 +206,7 @@ def test_after_the_broker_restarts_gated_tasks_come_back_as_fast_as_ordinary_one
 
 
 def test_a_wait_that_is_longer_than_the_visibility_timeout_runs_nothing_twice(make_setup: Callable[..., Setup]) -> None:
-    options = {"visibility_timeout": 2, "unacked_restore_interval": 1, "unacked_restore_throttle": 1}
-    setup = make_setup(workers=2, concurrency=2, broker_transport_options=options)
+    setup = make_setup(workers=2, concurrency=2, broker_transport_options={**VISIBILITY, "visibility_timeout": 2})
     gate = setup.gate()
     first = setup.send("one", gate=gate)
     setup.wait_running(1, "one")
