@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from .exceptions import ConcurrencyError, InvalidOption, InvalidSetting, SemaphoreUnavailable, UnsupportedBroker
+from .exceptions import (
+    ConcurrencyError,
+    InvalidOption,
+    InvalidSetting,
+    QueueFullError,
+    SemaphoreUnavailable,
+    UnsupportedBroker,
+)
 from .plugin import install
 from .task import QueuedTask
 
@@ -10,6 +17,7 @@ __all__ = (
     "ConcurrencyError",
     "InvalidOption",
     "InvalidSetting",
+    "QueueFullError",
     "QueuedTask",
     "SemaphoreUnavailable",
     "UnsupportedBroker",

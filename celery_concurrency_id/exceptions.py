@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-__all__ = ("ConcurrencyError", "InvalidOption", "InvalidSetting", "SemaphoreUnavailable", "UnsupportedBroker")
+__all__ = (
+    "ConcurrencyError",
+    "InvalidOption",
+    "InvalidSetting",
+    "QueueFullError",
+    "SemaphoreUnavailable",
+    "UnsupportedBroker",
+)
 
 
 class ConcurrencyError(Exception):
@@ -44,6 +51,23 @@ class InvalidSetting(ConcurrencyError, ValueError):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.setting, self.value, self.expected)
+
+
+class QueueFullError(ConcurrencyError):
+    """As many tasks of an id wait as may wait; raised by the publish, which sends nothing.
+
+    Attributes:
+        id: The concurrency id.
+        size: How many tasks wait.
+        limit: How many may: its ``concurrency_max_waiting``.
+    """
+
+    def __init__(self, id: str, size: int, limit: int) -> None:
+        self.id, self.size, self.limit = id, size, limit
+        super().__init__(f"the queue of {id!r} is full: {size} tasks wait, and concurrency_max_waiting is {limit}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.id, self.size, self.limit)
 
 
 class SemaphoreUnavailable(ConcurrencyError):

@@ -7,6 +7,7 @@ from typing import Any
 from celery.utils.imports import symbol_by_name
 from kombu.utils.objects import cached_property
 
+from .bounded import bounded
 from .policy import policy_of
 from .producer import announcing
 from .queues import DedicatedQueues
@@ -28,14 +29,15 @@ class ConcurrencyAMQP:
 
     @cached_property
     def send_task_message(self) -> Any:
-        return announcing(self._create_task_sender(), policy_of(self.app))  # type: ignore[attr-defined]
+        send = bounded(self._create_task_sender(), self.app)  # type: ignore[attr-defined]
+        return announcing(send, policy_of(self.app))
 
     @property
     def queues_cls(self) -> Any:
         app, policy = self.app, policy_of(self.app)
 
         def gated() -> frozenset[str]:
-            app.finalize(auto=True)  # binds the tasks that nobody has used yet
+            policy.look_up(app.tasks)  # which also binds the tasks that nobody has used yet
             return policy.gated
 
         return type("Queues", (DedicatedQueues,), {"gated": staticmethod(gated)})
@@ -44,8 +46,8 @@ class ConcurrencyAMQP:
 def install(app: Any) -> None:
     """Prepare a Celery app for tasks with a concurrency id.
 
-    ``QueuedTask`` does this when a task is bound; call it where tasks are gated by configuration only. Once is
-    enough, more does no harm.
+    ``QueuedTask`` does this when a task is bound; call it where tasks are gated by ``concurrency_tasks`` only, in
+    workers and producers alike. Once is enough, more does no harm.
     """
     steps = app.steps["consumer"]
     if _STEP in steps:

@@ -25,7 +25,7 @@ class ConcurrencyRouter:
         self._queues: dict[str, Any] = {}
 
     def route(self, options: Any, name: str, args: Any = (), kwargs: Any = None, task_type: Any = None) -> Any:
-        id = self._policy.ids.get(name)
+        id = self._policy.id_of(name)
         if id is None:
             return self._router.route(options, name, args, kwargs, task_type)
         routed = dict(options)

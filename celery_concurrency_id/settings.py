@@ -11,11 +11,14 @@ from .exceptions import InvalidSetting
 from .semaphore.connect import is_redis_url, redacted
 from .semaphore.semaphore import SHORT_TIER
 
-__all__ = ("Settings", "check_limit")
+__all__ = ("TASK_OPTIONS", "Settings", "check_limit", "tasks_of")
+
+#: What ``concurrency_tasks`` may say of a task: the options of a ``QueuedTask``.
+TASK_OPTIONS = ("concurrency_id", "concurrency_limit", "concurrency_max_waiting")
 
 
 def check_limit(value: Any) -> bool:
-    """Say whether a value can be a limit: an int of 1 or more, or None for no limit."""
+    """Say whether a value can be a limit, or a bound: an int of 1 or more, or None for none."""
     return value is None or (type(value) is int and value >= 1)
 
 
@@ -31,6 +34,10 @@ class Settings:
         namespace: ``concurrency_namespace``: apps that share a Redis but no limits have different ones.
         default_limit: ``concurrency_default_limit``: for ids where nobody names a limit.
         limits: ``concurrency_limits``: limit by id or glob; stands over the decorators.
+        tasks: ``concurrency_tasks``: options by task name or glob, for tasks whose code says nothing of limits; stands
+            over the decorators.
+        max_waiting: ``concurrency_max_waiting``: how many tasks of an id may wait. A number is for ids where nobody
+            names one; a dict of numbers by id or glob stands over the decorators.
         lease_ttl: ``concurrency_lease_ttl``: seconds until the slots of a worker that is silent, but still connected,
             are free.
         fetch_ahead: ``concurrency_fetch_ahead``: whether a worker may fetch the next message of an id while a short
@@ -45,6 +52,8 @@ class Settings:
     namespace: str = "celery"
     default_limit: int | None = 1
     limits: Mapping[str, int | None] = field(default_factory=dict)
+    tasks: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
+    max_waiting: int | Mapping[str, int | None] | None = None
     lease_ttl: float = 15.0
     fetch_ahead: bool = True
     on_lease_lost: str = "continue"
@@ -60,10 +69,10 @@ class Settings:
         url, options = _url(conf)
         known = {
             name: conf.get(f"concurrency_{name}")
-            for name in ("namespace", "default_limit", "limits", "lease_ttl", "fetch_ahead", "on_lease_lost")
+            for name in _PLAIN
             if conf.get(f"concurrency_{name}", _UNSET) is not _UNSET
         }
-        settings = cls(url=url, options=options, **known)
+        settings = cls(url=url, options=options, tasks=tasks_of(conf), **known)
         settings._check()
         return settings
 
@@ -76,11 +85,12 @@ class Settings:
             raise InvalidSetting("concurrency_default_limit", self.default_limit, "an int of 1 or more, or None")
         if not isinstance(self.limits, Mapping):
             raise InvalidSetting("concurrency_limits", self.limits, "a dict of limit by id or glob")
-        for id, limit in self.limits.items():
-            if not isinstance(id, str) or not check_limit(limit):
-                raise InvalidSetting(
-                    "concurrency_limits", {id: limit}, "an int of 1 or more, or None, for each id or glob"
-                )
+        self._check_each("limits", self.limits)
+        if isinstance(self.max_waiting, Mapping):
+            self._check_each("max_waiting", self.max_waiting)
+        elif not check_limit(self.max_waiting):
+            expected = "an int of 1 or more, None, or a dict of these by id or glob"
+            raise InvalidSetting("concurrency_max_waiting", self.max_waiting, expected)
         shortest = 2 * SHORT_TIER
         if (
             isinstance(self.lease_ttl, bool)
@@ -97,8 +107,40 @@ class Settings:
         if self.on_lease_lost not in ("continue", "terminate"):
             raise InvalidSetting("concurrency_on_lease_lost", self.on_lease_lost, '"continue" or "terminate"')
 
+    def _check_each(self, name: str, numbers: Mapping[str, int | None]) -> None:
+        for id, number in numbers.items():
+            if not isinstance(id, str) or not check_limit(number):
+                expected = "an int of 1 or more, or None, for each id or glob"
+                raise InvalidSetting(f"concurrency_{name}", {id: number}, expected)
+
 
 _UNSET = object()
+#: Settings that are taken as they are.
+_PLAIN = ("namespace", "default_limit", "limits", "max_waiting", "lease_ttl", "fetch_ahead", "on_lease_lost")
+
+
+def tasks_of(conf: Any) -> Mapping[str, Mapping[str, Any] | None]:
+    """Read ``concurrency_tasks``, which is needed also where no Redis is known.
+
+    What the options may be is checked with the tasks, by the policy.
+
+    Raises:
+        InvalidSetting: It has not the right form, or names an option that does not exist.
+    """
+    tasks = conf.get("concurrency_tasks", _UNSET)
+    if tasks is _UNSET:
+        return {}
+    if not isinstance(tasks, Mapping):
+        raise InvalidSetting("concurrency_tasks", tasks, "a dict of options by task name or glob")
+    for name, options in tasks.items():
+        if not isinstance(name, str) or not (options is None or isinstance(options, Mapping)):
+            expected = "a dict of options, or None where no glob after it shall gate, for each task name or glob"
+            raise InvalidSetting("concurrency_tasks", {name: options}, expected)
+        for option, value in (options or {}).items():
+            if option not in TASK_OPTIONS:
+                expected = f"for task {name!r} none but the options {', '.join(TASK_OPTIONS)}"
+                raise InvalidSetting("concurrency_tasks", {name: {option: value}}, expected)
+    return tasks
 
 
 def _url(conf: Any) -> tuple[str, dict[str, Any]]:

@@ -22,6 +22,9 @@ class QueuedTask(Task):  # type: ignore[type-arg]  # generic for type checkers; 
         concurrency_id: Name of the shared limit. Unset: the task's own name.
         concurrency_limit: How many may run at once: an int of 1 or more, or ``None`` for no limit. Unset: what other
             tasks of the id say (the lowest holds), else the setting ``concurrency_default_limit``, which is 1.
+        concurrency_max_waiting: How many may wait: an int of 1 or more, or ``None`` for no bound. Where so many wait, a
+            publish raises ``QueueFullError``. Unset: what other tasks of the id say (the lowest holds), else the
+            setting ``concurrency_max_waiting``, which is ``None``.
 
     Raises:
         InvalidOption: When the task is bound to an app and an option is wrong.
@@ -31,6 +34,7 @@ class QueuedTask(Task):  # type: ignore[type-arg]  # generic for type checkers; 
 
     concurrency_id: str | None = None
     concurrency_limit: int | None = UNSET
+    concurrency_max_waiting: int | None = UNSET
 
     Request = "celery_concurrency_id.worker.request:GatedRequest"
     Strategy = "celery_concurrency_id.worker.strategy:gated"

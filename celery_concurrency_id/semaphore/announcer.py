@@ -77,6 +77,7 @@ class Announcer:
                 return
         line = _Line(self._url, self._prefix, self._options)
         try:
+            line.connect()
             line.send(*args)
         except (RedisError, OSError):
             line.close()
@@ -99,6 +100,10 @@ class _Line:
         self._connection = pool.make_connection()
         self._prefix = key_prefix
         self._sent: tuple[Any, ...] | None = None
+
+    def connect(self) -> None:
+        """Only this asks the sentinels: a connection that connects because it has to send goes to its default host."""
+        self._connection.connect()
 
     def send(self, *args: Any) -> None:
         self._settle()

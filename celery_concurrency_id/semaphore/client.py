@@ -19,13 +19,19 @@ class Client:
     It holds the connection itself instead of a pool, since a pool reconnects unseen: to a server that restarted
     meanwhile, whose state must not be taken for what it was.
 
+    Args:
+        timeout: Seconds for a connection to be made and for a command to be answered, where not the usual ones.
+
     Attributes:
         run: The server's ``run_id``: another one means that the server restarted, or that another server took over.
         uptime_ms: Milliseconds that the server had been up when this connection was made.
     """
 
-    def __init__(self, url: str, key_prefix: str, options: dict[str, Any] | None = None) -> None:
-        self._connection = connect(url, options).connection_pool.make_connection()
+    def __init__(
+        self, url: str, key_prefix: str, options: dict[str, Any] | None = None, timeout: float | None = None
+    ) -> None:
+        patience = {} if timeout is None else {"socket_timeout": timeout, "socket_connect_timeout": timeout}
+        self._connection = connect(url, options, **patience).connection_pool.make_connection()
         self._prefix = key_prefix
         self._connected = False
         self.run = ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 import redis
 from redis.backoff import NoBackoff
@@ -98,7 +98,7 @@ def _from_sentinels(url: str, options: dict[str, Any], keywords: dict[str, Any])
         split = urlsplit(part)
         hosts.append((split.hostname or "localhost", split.port or 26379))
         database = int(split.path.strip("/") or database)
-        password, username = split.password or password, split.username or username
+        password, username = unquote(split.password or "") or password, unquote(split.username or "") or username
         master = dict(parse_qsl(split.query)).get("master_name", master)
     if not master:
         raise InvalidSetting("concurrency_url", redacted(url), "a master_name, as ?master_name=NAME or in the options")

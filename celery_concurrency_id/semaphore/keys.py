@@ -1,8 +1,8 @@
 """The Redis keys: every one, its type, what it holds and how long it lives.
 
 All keys of a namespace start with the same prefix, ``concurrency:{NAMESPACE}:``; the braces are a hash tag, so that
-one script can use them together on a cluster. No key is given an expiry: a script that ends a lease, or that sees a
-queue run empty, removes what belongs to it.
+one script can use them together on a cluster. No key but ``reserved:ID`` is given an expiry: a script that ends a
+lease, or that sees a queue run empty, removes what belongs to it.
 
 ========================  ======  =============================================================================
 key                       type    holds
@@ -23,6 +23,8 @@ key                       type    holds
                                   were not announced, ``fetching`` slots granted but not yet started in
 ``slots:ID``              hash    token to ``worker|state|since|task``
 ``waiting:ID``            zset    ``task:retries``, by the number of its announcement
+``reserved:ID``           zset    ``task:retries`` of tasks that are being published to a bounded queue, by when their
+                                  place was taken (us); 30 s
 ``early``                 zset    tasks that started before their announcement came, by when (us); 30 s
 ========================  ======  =============================================================================
 

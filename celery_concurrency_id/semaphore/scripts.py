@@ -9,7 +9,7 @@ from importlib.resources import files
 __all__ = ("VERBS", "Script", "load")
 
 #: Every verb; each has a file of its name in ``lua/``.
-VERBS = ("announce", "beat", "join", "leave", "serve", "turn")
+VERBS = ("announce", "beat", "cancel", "join", "leave", "reserve", "serve", "turn")
 
 
 class Script:

@@ -178,6 +178,16 @@ class Semaphore:
         """Say that a task was published to an id's queue."""
         self._client.call("announce", id, task, retries)
 
+    def reserve(self, id: str, task: str, retries: int, most: int) -> tuple[bool, int]:
+        """Take a place among the waiting tasks of an id, of whom there may be so many; say whether there was one, and
+        how many others wait."""
+        taken, size = self._client.call("reserve", id, task, retries, most)
+        return taken == 1, int(size)
+
+    def cancel(self, id: str, task: str, retries: int) -> None:
+        """Give back a place that was reserved: the task was not published."""
+        self._client.call("cancel", id, task, retries)
+
     def leave(self) -> int:
         """End the own lease; return how many slots were still held."""
         return int(self._client.call("leave", self._worker))

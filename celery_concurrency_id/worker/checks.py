@@ -51,7 +51,9 @@ def check_broker(policy: Policy, app: Any, visibility_timeout: float | None) -> 
         return []
     problems = []
     for name in sorted(policy.ids):
-        task = app.tasks[name]
+        task = app.tasks.get(name)
+        if task is None:
+            continue  # known by name only, to publish it
         limit = task.time_limit or task.soft_time_limit or app.conf.task_time_limit or app.conf.task_soft_time_limit
         if limit and limit > visibility_timeout and task.acks_late:
             problems.append(

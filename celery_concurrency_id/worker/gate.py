@@ -11,18 +11,19 @@ from typing import Any, Callable
 
 from ..semaphore.semaphore import Report, Turn
 from .ahead import Ahead
+from .compat import clock
+from .events import SlotEvents
+from .full import FullIds
 from .hand import Hand
 from .handover import HandOver
+from .looks import Looks
 from .loop import BrokerLost
+from .lost import LostSlots
 from .slot import Slot, State
 
 __all__ = ("Gate",)
 
 logger = logging.getLogger(__name__)
-
-#: Seconds before the next looks at a queue that was empty although a task was announced: RabbitMQ may show a message
-#: a moment after it was published.
-_LOOKS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05)
 
 
 class Gate:
@@ -36,7 +37,9 @@ class Gate:
         link: The line to the semaphore.
         children: Watches pool processes.
         fetch_ahead: Whether messages may be fetched ahead.
-        on_lost: Called with the slot of a running task when it is lost.
+        on_lost: Called with the slot of a running task when it is lost, and its ``accepted`` when a process begins it
+            only after that.
+        events: Tells of slots taken and freed.
     """
 
     def __init__(
@@ -48,12 +51,15 @@ class Gate:
         link: Any,
         children: Any,
         fetch_ahead: bool,
-        on_lost: Callable[[Slot], Any],
+        on_lost: LostSlots,
+        events: SlotEvents,
     ) -> None:
         self._loop = loop
         self._link = link
         self._children = children
         self._on_lost = on_lost
+        self._events = events
+        self._full = FullIds()
         self._hand = Hand(places, self._schedule)
         self._handover = HandOver(app, pool, link, self, places.blocks)
         self._slots: dict[str, Slot] = {}
@@ -61,11 +67,13 @@ class Gate:
         self._claimable: dict[str, int] = {}
         self._holding: Counter[str] = Counter()
         self._ahead = Ahead(self, self._handover, loop, fetch_ahead)
+        self._looks = Looks(loop, link.tell_lengths)
         self._window = 1  # places to request at a time while there is more work than was acquired
         self._seeking = False  # whether there may be work that no slot was acquired for
         self._scheduled = False
         self._closing = False
         self._joins = 0
+        self._clock = clock()
         self.fetcher: Any = None
 
     # What happens to the worker
@@ -73,6 +81,7 @@ class Gate:
     def attach(self, fetcher: Any, parking: Any, on_message: Callable[[Any], Any]) -> None:
         """The broker is connected."""
         self.fetcher = fetcher
+        self._looks.attach(fetcher)
         self._handover.attach(on_message, parking, fetcher.errors)
         self._link.refuse(False)
         self._scheduled = False
@@ -85,6 +94,7 @@ class Gate:
         self._ahead.forget(put_back=self._closing)
         self._handover.detach()
         self.fetcher = None
+        self._looks.detach()
         for slot in list(self._slots.values()):
             if slot.state in (State.RUNNING, State.HELD) and dropped(slot):
                 slot.state = State.OPEN
@@ -129,10 +139,13 @@ class Gate:
             if slot is not None:
                 slot.keep, slot.ahead = verdict.keep, verdict.ahead
                 self._claimable[slot.id] = verdict.claimable
+                if verdict.ahead and verdict.claimable:
+                    self._full.wait(slot.id, verdict.claimable)
                 if not verdict.held:
                     self._lost(frozenset([verdict.token]))
         for grant in turn.grants:
             slot = Slot(grant.id, grant.token, grant.seq, grant.keep, grant.ahead)
+            self._looks.granted(slot)
             self._slots[grant.token] = slot
             self._holding[grant.id] += 1
             self._claimable[grant.id] = grant.claimable + 1
@@ -190,6 +203,8 @@ class Gate:
         if self._children is not None and slot.request is request:
             slot.pid = pid
             self._children.watch(pid)
+            if slot.token not in self._slots:
+                self._loop.call_soon(self._on_lost.accepted, slot)
 
     def child_died(self, pid: int) -> None:
         """A pool process is dead, and what it ran has ended."""
@@ -207,6 +222,8 @@ class Gate:
         slot.request = slot.result = slot.pid = None
         self._hand.places.ended()
         self._ahead.took(slot)
+        if slot.token in self._slots:
+            self._events.released(slot, request)
         if slot.token not in self._slots:
             slot.state = State.GONE
         elif self._closing or self.fetcher is None:
@@ -246,13 +263,26 @@ class Gate:
                 self._hand.request_if_soon()
             if self._hand.free:
                 self._serve(slot)
-            elif self._hand.requested > waiting:
+            elif self._hand.requested > waiting and self._may_wait(slot):
                 waiting += 1
                 self._open.append(slot)
             else:
                 # Others are before us: a slot must not stand idle meanwhile.
                 self._give_back(slot)
         self._look_for_more()
+
+    def _may_wait(self, slot: Slot) -> bool:
+        """Say whether an open slot may wait for a place that was requested.
+
+        It may for as long as the pool takes to hand over a free one. What comes later stands behind other tasks, which
+        may take minutes, while other workers are idle.
+        """
+        lag = self._hand.places.lag
+        if slot.short_since is None:
+            slot.short_since = self._clock()
+            if lag:
+                self._loop.call_later(lag, self._schedule)
+        return bool(self._clock() - slot.short_since < lag)
 
     def _look_for_more(self) -> None:
         """Ask for slots for the places that are left, or give those back."""
@@ -296,13 +326,14 @@ class Gate:
                 self._found_nothing(slot)
                 return
             self.counted(slot.id)
+            self._looks.fetched(slot.id)
             if not self._lease_stands():
                 # The worker was frozen while it fetched: the slot may be somebody else's by now.
                 self.fetcher.put_back(message)
                 self._give_back(slot)
                 return
             started = self._hand.use(lambda: self._handover.receive(slot, message))
-        slot.fresh, slot.looks = False, 0
+        slot.fresh, slot.looks, slot.short_since = False, 0, None
         if started:
             self._loop.after_writes(self._after_start, slot)
         elif slot.state is State.OPEN:
@@ -315,11 +346,19 @@ class Gate:
         self._ahead.consider(slot)
 
     def _found_nothing(self, slot: Slot) -> None:
-        if self.fetcher.lagging and slot.fresh and slot.looks < len(_LOOKS):
-            slot.state = State.WAITING
-            self._loop.call_later(_LOOKS[slot.looks], self._look_again, slot)
-            slot.looks += 1
-            return
+        if self.fetcher.lagging:
+            if not slot.fresh:
+                # What was known when the last task started may be stale. If the semaphore still has something
+                # announced, it grants a slot for that.
+                self._claimable[slot.id] = 0
+                self._give_back(slot)
+                return
+            pause = self._looks.pause(slot)
+            if pause is not None:
+                slot.state = State.WAITING
+                self._loop.call_later(pause, self._look_again, slot)
+                return
+            self._looks.go_on(slot.id)
         self._claimable[slot.id] = 0
         self._forget(slot, Report("drop", slot.id, slot.token, "", slot.seq))
 
@@ -330,6 +369,7 @@ class Gate:
             self._schedule()
 
     def _give_back(self, slot: Slot) -> None:
+        self._looks.given_back(slot)
         self._forget(slot, Report("release", slot.id, slot.token))
 
     def _forget(self, slot: Slot, report: Report) -> None:
@@ -361,9 +401,10 @@ class Gate:
         """Whether new tasks are taken."""
         return self.fetcher is not None and not self._closing
 
-    def begins(self, slot: Slot) -> None:
+    def begins(self, slot: Slot, request: Any) -> None:
         """A task goes to the pool."""
         self._ahead.starts(slot)
+        self._events.acquired(slot, request)
 
     def keep_ahead(self, request: Any) -> None:
         """A task was fetched ahead."""

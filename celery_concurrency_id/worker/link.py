@@ -18,8 +18,11 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between heartbeats: less than one a second, and soon enough for the short tier.
 BEAT = 1.1
-#: Seconds that a report which nobody waits for may wait for others to go with it.
-_LINGER = 0.01
+#: Seconds that reports which nobody waits for may wait for others to go with them: long enough for the hand-off that
+#: made the first to be over, and longer where so many come that a call for each would cost more than it tells.
+_LINGER = 0.003
+_LINGER_AMONG_MANY = 0.01
+_MANY = 3
 #: Seconds between tries to reach a Redis that is away.
 _RETRY = 0.2
 #: A worker starts work on a slot it kept only while Redis cannot have taken it for dead.
@@ -186,6 +189,8 @@ class Link:
                     break
                 if self._reports:
                     self._news.wait(min(left, _LINGER))
+                    if len(self._reports) >= _MANY and not self._urgent:
+                        self._news.wait(min(left, _LINGER_AMONG_MANY - _LINGER))
                     break
                 self._news.wait(left)
             reports, self._reports = self._reports, []

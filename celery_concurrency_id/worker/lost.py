@@ -30,6 +30,7 @@ class LostSlots:
         self._consumer = consumer
         self._terminate = terminate and can_kill(consumer.pool)
         self._mover = Mover(consumer.app)
+        self._handed: set[Any] = set()
         #: How many slots of running tasks were lost.
         self.count = 0
 
@@ -47,10 +48,18 @@ class LostSlots:
         if self._consumer.event_dispatcher:
             self._consumer.event_dispatcher.send("concurrency-slot-lost", uuid=request.id, name=request.name, **told)
         slot_lost.send(sender=request.task, request=request, **told)
-        if self._terminate and request.worker_pid:
-            self._start_over(request)
+        if self._terminate and slot.pid:
+            self._start_over(request, slot.pid)
+        elif self._terminate:
+            self._handed.add(request)
 
-    def _start_over(self, request: Any) -> None:
+    def accepted(self, slot: Slot) -> None:
+        """A process has begun a task whose slot was lost while it was on its way to the pool."""
+        if slot.request in self._handed and slot.pid:
+            self._handed.discard(slot.request)
+            self._start_over(slot.request, slot.pid)
+
+    def _start_over(self, request: Any, pid: int) -> None:
         """Put a copy into the queue, then kill the run."""
         try:
             self._mover.move(request.message, request.type)
@@ -61,4 +70,4 @@ class LostSlots:
         # Celery then takes the death for what it is: neither a failure nor a revoke.
         request._already_cancelled = True
         state.task_ready(request)
-        self._consumer.pool.terminate_job(request.worker_pid, signal.SIGKILL)
+        self._consumer.pool.terminate_job(pid, signal.SIGKILL)

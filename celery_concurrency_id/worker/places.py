@@ -24,9 +24,12 @@ class Places:
 
     Attributes:
         blocks: Whether a task runs in the worker's own thread, so that nothing can be sent before it ends.
+        lag: Seconds that the pool may take to hand over a place which is free: a place that takes longer stands behind
+            other tasks.
     """
 
     blocks = True
+    lag = 0.0
 
     def __init__(self, controller: Any, loop: Any) -> None:
         self._controller = controller
@@ -99,6 +102,7 @@ class ThreadPlaces(Places):
     """
 
     blocks = False
+    lag = 0.01
 
     def __init__(self, controller: Any, loop: Any) -> None:
         super().__init__(controller, loop)
@@ -182,6 +186,7 @@ class GreenPlaces(Places):
     """The gevent and eventlet pools: a greenlet waits at the pool's own semaphore, among the ordinary tasks."""
 
     blocks = False
+    lag = 0.01
 
     def __init__(self, controller: Any, loop: Any) -> None:
         super().__init__(controller, loop)

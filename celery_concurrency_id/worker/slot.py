@@ -35,6 +35,8 @@ class Slot:
         result: The pool's handle of that task.
         pid: The process that runs it, once one has accepted it.
         since: When the task was handed to the pool, by the worker's clock.
+        short_since: Since when it stands open without a place for its next task, by the worker's clock; None where it
+            does not.
     """
 
     __slots__ = (
@@ -48,6 +50,7 @@ class Slot:
         "request",
         "result",
         "seq",
+        "short_since",
         "since",
         "state",
         "token",
@@ -67,3 +70,4 @@ class Slot:
         self.result: Any = None
         self.pid: int | None = None
         self.since = 0.0
+        self.short_since: float | None = None

@@ -15,9 +15,13 @@ __all__ = ("gated",)
 logger = logging.getLogger(__name__)
 
 
-def gated(task: Any, app: Any, consumer: Any) -> Any:
-    """Return the message handler of a gated task; Celery asks for it by ``Task.Strategy``."""
-    run = default(task, app, consumer)
+def gated(task: Any, app: Any, consumer: Any, otherwise: Any = default) -> Any:
+    """Return the message handler of a gated task; Celery asks for it by ``Task.Strategy``.
+
+    Args:
+        otherwise: The strategy that runs a task in its slot.
+    """
+    run = otherwise(task, app, consumer)
     mover = Mover(app)
 
     def on_message(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **kwargs: Any) -> Any:

@@ -74,6 +74,43 @@ def test_a_task_that_expires_while_it_waits_is_not_run_and_leaves_no_slot_taken(
     celery_setup.assert_slots_are_free("one", 1)
 
 
+def test_messages_that_rabbitmq_drops_by_the_queues_own_ttl_leave_no_slot_taken(
+    make_setup: Callable[..., Setup],
+) -> None:
+    """They were announced, and nobody says that they are gone."""
+    setup = make_setup(broker="rabbitmq", task_queues={"celery": {}, "one": {"x-message-ttl": 3000}})
+    gate = setup.gate()
+    first = setup.send("one", tag="first", gate=gate)
+    setup.wait_running(1, "one")
+    setup.send_many("one", 3)
+
+    wait(lambda: setup.waiting("one") == 0, what="all that waited are dropped")
+    gate.open()
+    setup.wait_ended([first])
+    last = setup.send("one", tag="last")
+
+    setup.wait_ended([last], timeout=10)
+    assert setup.sweep.tags("one") == ["first", "last"]
+
+
+def test_a_rate_limit_holds_beside_the_concurrency_limit(make_setup: Callable[..., Setup]) -> None:
+    setup = make_setup(task_annotations={"two": {"rate_limit": "5/s"}})
+    setup.wait_ended([setup.send("two", tag="takes the first token")])
+    setup.begin()
+    began = time.monotonic_ns()
+
+    limited = setup.send_many("two", 8, seconds=0.3)
+    setup.wait_ended([setup.send("ordinary") for _ in range(4)], timeout=5)
+    setup.wait_ended(limited)
+
+    for number, run in enumerate(setup.sweep.runs("two")):
+        assert run.start >= began + (number - 1) * 200_000_000, "not more than five a second"
+    assert setup.sweep.peak("two") <= 2
+    assert not setup.sweep.twice()
+    setup.app.control.rate_limit("two", 0)
+    setup.assert_slots_are_free("two", 2)
+
+
 @pytest.mark.parametrize("broker", ["redis", "rabbitmq"])
 def test_beat_publishes_gated_tasks(make_setup: Callable[..., Setup], broker: str) -> None:
     entry = {"task": "one", "schedule": 0.2, "kwargs": {"tag": "tick", "seconds": 0.3}}

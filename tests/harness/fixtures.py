@@ -16,6 +16,7 @@ from pytest_celery import CeleryBackendCluster, CeleryBrokerCluster, CeleryWorke
 
 from harness.servers import Servers
 from harness.setup import Setup
+from harness.tasks import CONFIGURED
 
 FAILED = pytest.StashKey[bool]()
 BROKERS = ("redis", "rabbitmq")
@@ -52,7 +53,8 @@ def shared_setup(
     """Two workers on a broker, for every test with this parameter; Redis and prefork for tests without."""
     broker, pool = request.param
     directory = tmp_path_factory.mktemp(f"{broker}-{pool}-")
-    setup = Setup(servers.broker(broker), servers.redis_backend(), directory, {}, pool)
+    conf = {"concurrency_tasks": CONFIGURED}
+    setup = Setup(servers.broker(broker), servers.redis_backend(), directory, conf, pool)
     try:
         setup.start_workers(2, concurrency=CONCURRENCY[pool])
         yield setup

@@ -124,6 +124,10 @@ class Setup(CeleryTestSetup):
         """An application without the extension on the same broker."""
         return make_app(self.conf, extension=False)
 
+    def distant_producer(self) -> Celery:
+        """An application with the extension and the settings, but without the tasks' code."""
+        return make_app(self.conf, code=False)
+
     # -- what is going on
 
     def waiting(self, queue: str) -> int:

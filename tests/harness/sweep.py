@@ -107,7 +107,7 @@ class Sweep:
 
     @staticmethod
     def _add(runs: dict[str, Run], line: dict[str, Any]) -> None:
-        key, at = line["run"], line["at"]
+        key, at = line.get("run", ""), line["at"]  # without one: a signal, no run
         if line["event"] == "start":
             known = {name: line[name] for name in ("task", "name", "id", "tag", "pid", "retries")}
             runs[key] = Run(start=at, last_alive=at, **known)

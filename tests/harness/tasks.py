@@ -15,6 +15,13 @@ from harness import truth
 
 UNSET: Any = object()
 
+#: What the configuration may say of tasks whose code says nothing.
+CONFIGURED = {
+    "reports.quick": None,
+    "reports.*": {},
+    "legacy.*": {"concurrency_id": "legacy_two", "concurrency_limit": 2},
+}
+
 
 def work(
     self: Task, *received: Any, tag: Any = None, seconds: float = 0, gate: str | None = None, fail: str = ""
@@ -55,7 +62,7 @@ def collect(self: Task, received: Any, tag: Any = None) -> Any:
         return received
 
 
-def define(app: Celery, base: type[Task] | None) -> None:
+def define(app: Celery, base: type[Task] | None, many: int = 0) -> None:
     """Define the tasks; without a base they are ordinary tasks of the same names."""
 
     # Not shared: Celery would give the tasks of each app to all others in the process, ungated ones for gated ones.
@@ -94,6 +101,14 @@ def define(app: Celery, base: type[Task] | None) -> None:
     gated(retrying, "retrying", "retrying", 1)
     gated(autoretrying, "autoretrying", "autoretrying", 1, autoretry_for=(ValueError,), default_retry_delay=0)
     gated(collect, "body", "body", 1)
+    for number in range(many):
+        gated(work, f"many.{number:03}", f"many.{number:03}", 1)
+
+    # Only the configuration gates these, where it does (``CONFIGURED``).
+    add(work, name="legacy.render", log_id="legacy_two")
+    add(retrying, name="legacy.retrying", log_id="legacy_two")
+    add(work, name="reports.daily", log_id="reports.daily")
+    add(work, name="reports.quick", log_id=None)
 
     add(work, name="ordinary", log_id=None)
     add(collect, name="gather", log_id=None)

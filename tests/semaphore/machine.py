@@ -59,6 +59,22 @@ class SemaphoreMachine(RuleBasedStateMachine):
         for peer in self.world.alive():
             self.world.turn(peer, want=2)
 
+    @rule(id=ids, most=st.integers(1, 4), twice=st.booleans())
+    def reserve(self, id: str, most: int, twice: bool) -> None:
+        self.world.reserve(id, most, twice)
+
+    @precondition(lambda self: self.world.reserved)
+    @rule(pick=picks, announced=st.sampled_from(["now", "now", "early", "late", "never", "", "dies"]))
+    def use_a_place(self, pick: int, announced: str) -> None:
+        """Publish into a place that was taken; or the publish fails; or the producer dies before."""
+        number = pick % len(self.world.reserved)
+        if announced == "dies":
+            self.world.reserved.pop(number)
+        elif announced:
+            self.world.use_place(number, announced)
+        else:
+            self.world.cancel_place(number)
+
     @precondition(lambda self: self.world.late)
     @rule(pick=picks)
     def a_late_announcement_comes(self, pick: int) -> None:

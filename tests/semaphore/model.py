@@ -20,6 +20,9 @@ SHORT_US = int(SHORT_TIER * 1e6)
 POLL_US = 2_000_000
 #: How long a start is remembered whose announcement has not come, in microseconds.
 EARLY_US = 30_000_000
+#: How long a place in a bounded queue is kept for a task whose announcement has not come, in microseconds, and how
+#: long that task may be taken for one that is in the queue.
+RESERVED_US, ON_THEIR_WAY_US = 30_000_000, 5_000_000
 
 
 @dataclass
@@ -37,6 +40,7 @@ class Id:
     seq: int = 0
     unseen: int = 0
     waiting: dict[str, int] = field(default_factory=dict)
+    reserved: dict[str, int] = field(default_factory=dict)
     slots: dict[str, Slot] = field(default_factory=dict)
 
     @property
@@ -97,7 +101,22 @@ class Model:
 
     # The verbs
 
+    def reserve(self, id: str, task: str, retries: int, most: int) -> tuple[bool, int]:
+        """Return whether there was a place, and how many others wait."""
+        state, member = self.ids[id], f"{task}:{retries}"
+        state.reserved = {
+            other: at for other, at in state.reserved.items() if at > self.now - RESERVED_US and other != member
+        }
+        size = len(state.waiting) + state.unseen + len(state.reserved)
+        if size < most:
+            state.reserved[member] = self.now
+        return size < most, size
+
+    def cancel(self, id: str, task: str, retries: int) -> None:
+        self.ids[id].reserved.pop(f"{task}:{retries}", None)
+
     def announce(self, id: str, task: str, retries: int) -> None:
+        self.ids[id].reserved.pop(f"{task}:{retries}", None)
         if self.early.pop(f"{task}:{retries}", None) is None:
             state = self.ids[id]
             state.seq += 1
@@ -249,7 +268,8 @@ class Model:
         mended = []
         for id, length in lengths.items():
             state = self.ids[id]
-            unseen, state.unseen = state.unseen, max(0, length - len(state.waiting))
+            on_their_way = sum(at >= self.now - ON_THEIR_WAY_US for at in state.reserved.values())
+            unseen, state.unseen = state.unseen, max(0, length - len(state.waiting) - on_their_way)
             if state.unseen > unseen:
                 mended.append((id, state.unseen))
         self._refresh()

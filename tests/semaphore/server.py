@@ -113,6 +113,7 @@ def expected(model: Model) -> dict[str, Any]:
         numbers = {"seq": each.seq, "unseen": each.unseen, "fetching": each.fetching}
         state[f"id:{id}"] = {**numbers, "limit": each.limit}
         state[f"waiting:{id}"] = sorted(each.waiting, key=each.waiting.__getitem__)
+        state[f"reserved:{id}"] = dict(each.reserved)
         state[f"slots:{id}"] = {token: (s.worker, "r" if s.running else "f", s.task) for token, s in each.slots.items()}
         for token, slot in each.slots.items():
             state.setdefault(f"held:{slot.worker}", {})[token] = id

@@ -40,6 +40,7 @@ class World:
         self.queues: dict[str, deque[tuple[str, int]]] = {id: deque() for id in IDS}
         self.late: list[tuple[str, str, int]] = []
         self.unseen: list[tuple[str, str, int]] = []
+        self.reserved: list[tuple[str, str]] = []
         self.peers: list[Peer] = []
         self._tasks = 0
         self._exceeded: set[str] = set()
@@ -109,6 +110,33 @@ class World:
             self.announce(id, task, retries)
         elif announced == "late":
             self.late.append((id, task, retries))
+
+    def reserve(self, id: str, most: int, twice: bool = False) -> None:
+        """Take a place in a bounded queue, if there is one, and again where the answer was lost; the publish is
+        another step."""
+        self._tasks += 1
+        task = f"t{self._tasks}"
+        for _ in range(1 + twice):
+            self.tick()
+            taken, size = self.producer.call("reserve", id, task, 0, most)
+            said, wanted = (taken == 1, size), self.model.reserve(id, task, 0, most)
+            assert said == wanted, f"reserve for {id!r}: (taken, size) is {said}, not {wanted}"
+        if taken:
+            self.reserved.append((id, task))
+        self._check(called=True)
+
+    def use_place(self, number: int, announced: str) -> None:
+        """Publish what a place was taken for."""
+        id, task = self.reserved.pop(number)
+        self.publish(id, announced, task)
+
+    def cancel_place(self, number: int) -> None:
+        """The publish failed."""
+        id, task = self.reserved.pop(number)
+        self.tick()
+        self.producer.call("cancel", id, task, 0)
+        self.model.cancel(id, task, 0)
+        self._check(called=True)
 
     def show(self) -> None:
         """The broker shows the messages that it has not shown yet."""

@@ -12,6 +12,7 @@ from celery_concurrency_id import (
     ConcurrencyError,
     InvalidOption,
     InvalidSetting,
+    QueueFullError,
     SemaphoreUnavailable,
     UnsupportedBroker,
 )
@@ -19,6 +20,7 @@ from celery_concurrency_id import (
 ERRORS = [
     InvalidOption("resize", "concurrency_limit", 0, "an int"),
     InvalidSetting("concurrency_url", "amqp://", "a Redis"),
+    QueueFullError("gpu_queue", 20, 20),
     SemaphoreUnavailable("turn: timed out"),
     UnsupportedBroker("sqs", "Redis or RabbitMQ"),
 ]

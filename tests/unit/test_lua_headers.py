@@ -19,14 +19,25 @@ PRELUDE = LUA.joinpath("_prelude.lua").read_text(encoding="utf-8")
 CALLS: dict[str, Any] = {
     "announce": lambda semaphore, things: semaphore.announce("id", "task", 0),
     "beat": lambda semaphore, things: semaphore.beat(True, ["1"], {f"id{thing}": 1 for thing in range(things)}),
+    "cancel": lambda semaphore, things: semaphore.cancel("id", "task", 0),
     "join": lambda semaphore, things: semaphore.join("host", "fleet", 15.0, [("id", "1", "task")] * things),
     "leave": lambda semaphore, things: semaphore.leave(),
+    "reserve": lambda semaphore, things: semaphore.reserve("id", "task", 0, 9),
     "serve": lambda semaphore, things: semaphore.serve("fleet", {f"id{thing}": 1 for thing in range(things)}),
     "turn": lambda semaphore, things: semaphore.turn(1, True, [Report("start", "id", "1", "task", 0)] * things),
 }
 #: How many arguments the header promises for each thing of a list, and the replies that a binding can read.
 EACH = {"beat": 2, "join": 3, "serve": 2, "turn": 5}
-REPLIES = {"beat": [b"lost"], "join": [1, 0, [], 0], "turn": [b"epoch"], "announce": 1, "leave": 0, "serve": 1}
+REPLIES = {
+    "beat": [b"lost"],
+    "join": [1, 0, [], 0],
+    "turn": [b"epoch"],
+    "announce": 1,
+    "leave": 0,
+    "serve": 1,
+    "cancel": 1,
+}
+REPLIES["reserve"] = [1, 0]
 
 
 def text(verb: str) -> str:

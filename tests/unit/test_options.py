@@ -10,13 +10,16 @@ from celery_concurrency_id import InvalidOption
 from celery_concurrency_id.policy import MAX_ID_BYTES, policy_of
 
 
-@pytest.mark.parametrize("limit", [True, False, 1.0, 2.5, 0, -1, "2", b"2", [2], float("inf")])
-def test_a_wrong_limit_is_refused_by_task_option_value_and_what_would_be_right(app: Any, gate: Any, limit: Any) -> None:
+@pytest.mark.parametrize("option", ["concurrency_limit", "concurrency_max_waiting"])
+@pytest.mark.parametrize("number", [True, False, 1.0, 2.5, 0, -1, "2", b"2", [2], float("inf")])
+def test_a_wrong_number_is_refused_by_task_option_value_and_what_would_be_right(
+    app: Any, gate: Any, option: str, number: Any
+) -> None:
     with pytest.raises(InvalidOption) as refused:
-        gate(app, "resize", concurrency_limit=limit)
+        gate(app, "resize", **{option: number})
     error = refused.value
-    assert (error.task, error.option, error.value) == ("resize", "concurrency_limit", limit)
-    for part in ("'resize'", "concurrency_limit", repr(limit), "int of 1 or more", "None"):
+    assert (error.task, error.option, error.value) == ("resize", option, number)
+    for part in ("'resize'", option, repr(number), "int of 1 or more", "None"):
         assert part in str(error)
 
 

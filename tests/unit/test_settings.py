@@ -21,6 +21,8 @@ def test_the_defaults(make_app: Any) -> None:
         namespace="celery",
         default_limit=1,
         limits={},
+        tasks={},
+        max_waiting=None,
         lease_ttl=15.0,
         fetch_ahead=True,
         on_lease_lost="continue",
@@ -34,6 +36,8 @@ def test_every_setting_is_read(make_app: Any) -> None:
         concurrency_namespace="shop",
         concurrency_default_limit=3,
         concurrency_limits={"gpu": 2, "free*": None},
+        concurrency_tasks={"legacy": {"concurrency_id": "gpu"}},
+        concurrency_max_waiting={"gpu": 100, "free*": None},
         concurrency_lease_ttl=30,
         concurrency_fetch_ahead=False,
         concurrency_on_lease_lost="terminate",
@@ -45,11 +49,13 @@ def test_every_setting_is_read(make_app: Any) -> None:
         "shop",
         3,
         {"gpu": 2, "free*": None},
+        {"legacy": {"concurrency_id": "gpu"}},
+        {"gpu": 100, "free*": None},
         30,
         False,
         "terminate",
     )
-    assert len(dataclasses.fields(settings)) == 8, "a new setting needs its place in these tests"
+    assert len(dataclasses.fields(settings)) == 10, "a new setting needs its place in these tests"
 
 
 def test_settings_cannot_be_changed_once_read(make_app: Any) -> None:
@@ -63,6 +69,8 @@ def test_settings_cannot_be_changed_once_read(make_app: Any) -> None:
         *(("namespace", value) for value in ("", "with space", "a{b}", "a:b", 7, None, "x" * 65)),
         *(("default_limit", value) for value in (0, -1, True, 1.5, "1")),
         *(("limits", value) for value in (["gpu"], "gpu", {"gpu": 0}, {"gpu": True}, {"gpu": "2"}, {7: 2})),
+        *(("tasks", value) for value in (["a"], "a", None, {7: {}}, {"a": 1}, {"a": {"limit": 1}})),
+        *(("max_waiting", value) for value in (0, -1, True, 1.5, "9", [9], {"gpu": 0}, {"gpu": "9"}, {7: 9})),
         *(("lease_ttl", value) for value in (0, -1, 2.9, True, "15", None)),
         *(("fetch_ahead", value) for value in (1, "yes", None)),
         *(("on_lease_lost", value) for value in ("", "stop", True, None)),
@@ -130,24 +138,27 @@ def test_an_error_never_shows_a_password(make_app: Any, value: str) -> None:
     assert "user" in str(refused.value)
 
 
-def test_a_django_project_writes_them_in_capitals_with_its_prefix() -> None:
-    django = types.SimpleNamespace(
-        CELERY_BROKER_URL="redis://broker/0",
-        CELERY_CONCURRENCY_URL="redis://own/5",
-        CELERY_CONCURRENCY_DEFAULT_LIMIT=4,
-        CELERY_CONCURRENCY_LIMITS={"gpu": 2},
-        CELERY_CONCURRENCY_NAMESPACE="django",
-    )
+def test_a_django_project_writes_every_one_in_capitals_with_its_prefix() -> None:
+    said = {
+        "url": "redis://own/5",
+        "transport_options": {"ssl_ca_certs": "ca.pem"},
+        "namespace": "django",
+        "default_limit": 4,
+        "limits": {"gpu": 2},
+        "tasks": {"legacy": {"concurrency_id": "gpu"}},
+        "max_waiting": 50,
+        "lease_ttl": 20,
+        "fetch_ahead": False,
+        "on_lease_lost": "terminate",
+    }
+    names = {"options": "transport_options"}
+    assert {names.get(field.name, field.name) for field in dataclasses.fields(Settings)} == set(said)
+    django = types.SimpleNamespace(**{f"CELERY_CONCURRENCY_{name.upper()}": value for name, value in said.items()})
     app = Celery("django", set_as_current=False)
     app.config_from_object(django, namespace="CELERY")
     settings = Settings.of(app)
     app.close()
-    assert (settings.url, settings.default_limit, settings.limits, settings.namespace) == (
-        "redis://own/5",
-        4,
-        {"gpu": 2},
-        "django",
-    )
+    assert {names.get(name, name): value for name, value in vars(settings).items()} == said
 
 
 def test_lower_case_settings_in_an_object(make_app: Any) -> None:

@@ -136,6 +136,15 @@ local function recovery_ms()
   return left > 0 and math.ceil(left / 1000) or 0
 end
 
+-- How long a place in a bounded queue is kept for a task that is being published, in microseconds.
+local RESERVED_US = 30000000
+
+-- Tasks that may be in the broker's queue already although their announcement has not come: those for which a place
+-- was taken in the last five seconds. After that, the producer died between the two, and others have to tell.
+local function on_their_way(id)
+  return redis.call('ZCOUNT', P .. 'reserved:' .. id, int(now - 5000000), int(now))
+end
+
 -- A waiting task has left the broker's queue.
 local function no_longer_waiting(id, task, retries)
   if task ~= '' and redis.call('ZREM', P .. 'waiting:' .. id, task .. ':' .. retries) == 1 then return end

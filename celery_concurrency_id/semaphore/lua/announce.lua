@@ -10,6 +10,7 @@ local id, task, retries = ARGV[1], ARGV[2], ARGV[3]
 -- A task that retries is published anew under its own id: the number of retries tells the two apart.
 local member = task .. ':' .. retries
 
+redis.call('ZREM', P .. 'reserved:' .. id, member)
 if redis.call('ZREM', P .. 'early', member) == 1 then return 1 end
 
 local seq = redis.call('HINCRBY', P .. 'id:' .. id, 'seq', 1)

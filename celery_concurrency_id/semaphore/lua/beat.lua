@@ -39,7 +39,7 @@ local resync = (#tokens ~= held_count or sum ~= held_sum) and 1 or 0
 local mended = {}
 for i = 0, lengths - 1 do
   local id, length = ARGV[8 + i * 2], tonumber(ARGV[9 + i * 2])
-  local announced = redis.call('ZCARD', P .. 'waiting:' .. id)
+  local announced = redis.call('ZCARD', P .. 'waiting:' .. id) + on_their_way(id)
   local before = field(P .. 'id:' .. id, 'unseen')
   local unseen = math.max(length - announced, 0)
   if unseen ~= before then
