@@ -243,7 +243,9 @@ class Link:
         sent = self._clock()
         with self._news:
             self._beat_now = False
-            tokens, (lengths, self._lengths) = list(self._held), (self._lengths, {})
+            # What came since the last call and is not told yet is still ours to the semaphore.
+            untold = [report.token for report in self._reports if report.kind in ("release", "drop")]
+            tokens, (lengths, self._lengths) = list(self._held) + untold, (self._lengths, {})
         beat = self._semaphore.beat(self._owner.at_rest(), tokens, lengths)
         if beat.status != "ok":
             return self._excluded(beat.status)
