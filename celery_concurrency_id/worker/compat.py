@@ -197,15 +197,18 @@ def pool_job_alive(pool: Any, result: Any) -> bool:
     """Say, after the pool was flushed, whether a job can still run; make sure that its end is noticed if so.
 
     Celery's flush forgets every job that no process has accepted yet, also those already written to a process, which
-    will run them; before 5.7 it can forget those that run as well.
+    will run them. Before 5.7 it can forget those that run as well, and which processes are busy: they would be given
+    more tasks.
     """
     if result is None or result.ready():
         return False
-    if not result._accepted:
-        process = result._write_to
-        if process is None or not process._is_alive():
-            return False
+    process = result._write_to
+    alive = process is not None and process._is_alive()
+    if not alive and not result._accepted:
+        return False
     pool._pool._cache.setdefault(result._job, result)
+    if alive:
+        pool._pool._busy_workers.add(process.inqW_fd)
     return True
 
 

@@ -238,9 +238,9 @@ class Gate:
         """A pool process is dead, and what it ran has ended."""
         for slot in list(self._slots.values()):
             if slot.pid == pid and slot.state is State.RUNNING:
-                self._ended(slot, slot.request, False)
+                self._ended(slot, slot.request, False, died=True)
 
-    def _ended(self, slot: Slot, request: Any, unless_alive: bool) -> None:
+    def _ended(self, slot: Slot, request: Any, unless_alive: bool, died: bool = False) -> None:
         if slot.state is not State.RUNNING or slot.request is not request:
             return
         if unless_alive and self._children is not None and self._children.watches(slot.pid):
@@ -258,6 +258,10 @@ class Gate:
             self._give_back(slot)
         elif self._ahead.has(slot.id) and self._may_continue(slot) and self._hand_ready():
             self._serve(slot)
+        elif died and not self._hand_ready():
+            # The process's place comes back only once Celery notices, seconds later: others can use the slot meanwhile.
+            self._give_back(slot)
+            self._schedule()
         else:
             self._open.append(slot)
             self._schedule()

@@ -16,7 +16,7 @@ from celery_concurrency_id.semaphore import announcer, scripts
 from celery_concurrency_id.semaphore.connect import connect, is_redis_url
 from celery_concurrency_id.semaphore.semaphore import RECOVERY_MS, SHORT_TIER
 from celery_concurrency_id.settings import Settings
-from celery_concurrency_id.worker import ahead, link, parking
+from celery_concurrency_id.worker import ahead, compat, link, parking
 from docs.samples import PAGES, ROOT, text_of
 from faults.matrix import CAMPAIGN
 
@@ -135,6 +135,21 @@ def test_faults_that_a_page_names_are_those_of_the_campaign() -> None:
     assert named == {fault.name for family in CAMPAIGN for fault in family.faults} - {"none"}
 
 
+def test_every_fault_on_the_page_has_its_figures_and_the_command_that_repeats_it() -> None:
+    page = "docs/what-happens-when.md"
+    lines = [line for line in text_of(page).splitlines() if re.match(r"\| `[^`]+` \| ", line)]
+    assert len(lines) == len({fault.name for family in CAMPAIGN for fault in family.faults} - {"none"})
+
+    for line in lines:
+        name, _, peak, lost, twice, leaked, idle, command = [cell.strip() for cell in line.strip("|").split("|")]
+        running, limit = peak.split(" of ")
+        assert int(running) <= int(limit)
+        for count in (lost, twice, leaked):
+            assert re.fullmatch(r"0( \(\+\d+\))?", count), line
+        assert re.fullmatch(r"\d+\.\d+ s", idle), line
+        assert command == f'`tox -e faults -- --fault "{name.strip("`")}"`'
+
+
 #: Times and sizes on the pages, as they are written, and what they have to be.
 CONSTANTS = [
     ("README.md", "after {:g} s of silence", SHORT_TIER),
@@ -147,6 +162,7 @@ CONSTANTS = [
     ("docs/what-happens-when.md", "a heartbeat to Redis every {:g} s", link.BEAT),
     ("docs/what-happens-when.md", "for at most {:g} s", RECOVERY_MS / 1000),
     ("docs/what-happens-when.md", "a time-out of {:g} s", announcer._TIMEOUT),
+    ("docs/what-happens-when.md", "does not come within {:g} s", compat.GET_TIMEOUT),
     ("docs/design.md", "silent for {:g} s, is dead", SHORT_TIER),
     ("docs/design.md", "heartbeats, every {:g} s", link.BEAT),
     ("docs/design.md", "for about {:g} s keeps nothing", link._FRESH),

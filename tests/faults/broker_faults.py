@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 import urllib.error
 from typing import Any, Callable
 
@@ -13,7 +14,11 @@ from faults.campaign import Fault
 from faults.judge import Injury
 from faults.load import Load
 from faults.scene import Scene, now
+from faults.worker_faults import busy_worker
 from harness.waiting import wait
+
+#: What Celery logs when it gives up a connection.
+LOST = "Connection to broker lost"
 
 
 def restart(scene: Scene, rng: random.Random, load: Load) -> Injury:
@@ -70,6 +75,26 @@ def _throw_away(scene: Scene, load: Load, how: Callable[[Any], Any]) -> Injury:
     return Injury(at, now())
 
 
+def cut(how: str) -> Callable[..., Injury]:
+    """The network between RabbitMQ and one worker fails and heals."""
+
+    def inject(scene: Scene, rng: random.Random, load: Load) -> Injury:
+        worker = busy_worker(scene, rng)
+        assert worker.line is not None
+        at, lost = now(), worker.logs().count(LOST)
+        getattr(worker.line, how)()
+        time.sleep(rng.uniform(0.5, 3))
+        # Until it has given up the connection, what it starts cannot be acknowledged. One that runs nothing may not
+        # notice for long, and does no harm.
+        deadline = time.monotonic() + 12
+        while worker.logs().count(LOST) == lost and time.monotonic() < deadline:
+            time.sleep(0.01)
+        worker.line.heal()
+        return Injury(at, now(), muted=frozenset([worker.host]))
+
+    return inject
+
+
 def _exists(scene: Scene) -> bool:
     with scene.app.connection_for_write() as connection, connection.channel() as channel:
         try:
@@ -80,13 +105,18 @@ def _exists(scene: Scene) -> bool:
 
 
 FAULTS = (
-    Fault("broker restarted", restart, recovers=25.0, repeats="interrupted", slow=True),
-    Fault("broker connections reset", reset_connections, recovers=25.0, repeats="interrupted"),
+    Fault("broker restarted", restart, recovers=25.0, repeats="interrupted"),
+    Fault("broker connections reset", reset_connections, recovers=25.0, repeats="interrupted", often=True),
     Fault("queue purged", purge),
-    Fault("queue deleted", delete),
+    Fault("queue deleted", delete, often=True),
+)
+
+NETWORK = (
+    Fault("one worker cannot hear RabbitMQ", cut("deafen"), recovers=25.0, repeats="harmed"),
+    Fault("one worker cut off from RabbitMQ, by resets", cut("reset"), recovers=25.0, repeats="harmed"),
 )
 
 SHARED = (
-    Fault("the only Redis restarted", restart, recovers=25.0, repeats="interrupted", slow=True),
+    Fault("the only Redis restarted", restart, recovers=25.0, repeats="interrupted"),
     Fault("every connection to the only Redis killed", reset_connections, recovers=25.0, repeats="interrupted"),
 )

@@ -29,7 +29,7 @@ class Fault:
         needs_processes: Whether it needs a pool of processes.
         longest: Seconds that the longest tasks take; where that is much, it strikes while such a task has just begun,
             so that somebody still holds a slot when the fault is over.
-        slow: Whether once is enough in the short form.
+        often: Whether it strikes twice in the short form.
         apps: Makes the applications that publish.
     """
 
@@ -39,7 +39,7 @@ class Fault:
     repeats: str = "none"
     needs_processes: bool = False
     longest: float = 1.0
-    slow: bool = False
+    often: bool = False
     apps: Callable[[Scene], list[Any]] = lambda scene: [scene.app]
 
 
@@ -75,6 +75,7 @@ def run(scene: Scene, fault: Fault, seed: int, times: int, figures: Figures) -> 
     rng = random.Random(f"{seed}-{fault.name}-{scene.config}")
     limit = figures.limit = scene.config.limit
     scene.revive()
+    scene.restore()
     scene.ended_by_themselves.clear()
     sweep = scene.sweep = scene.sweep.mark()
     load = Load(fault.apps(scene), rng, sweep, limit, fault.longest).start()

@@ -32,6 +32,7 @@ class Injury:
         at: When it began.
         over: From when on everything that is needed for full capacity is there.
         lapsing: Workers whose lease may end because of it.
+        muted: Workers that may not have been able to acknowledge what they ran, or to learn what they were given.
         dead_pids: Processes that were killed.
         dead_hosts: Workers all of whose processes were killed or ended by a cold shutdown.
         notes: Figures of this fault's own.
@@ -40,6 +41,7 @@ class Injury:
     at: int
     over: int
     lapsing: frozenset[str] = frozenset()
+    muted: frozenset[str] = frozenset()
     dead_pids: frozenset[int] = frozenset()
     dead_hosts: frozenset[str] = frozenset()
     notes: dict[str, float] = field(default_factory=dict)
@@ -51,7 +53,7 @@ class Injury:
 
     def harmed(self, run: Run) -> bool:
         """Whether it may have kept a run from being acknowledged."""
-        touched = self.killed(run) or run.tag["host"] in self.lapsing | self.dead_hosts
+        touched = self.killed(run) or run.tag["host"] in self.lapsing | self.dead_hosts | self.muted
         return touched and run.start <= self.over and (run.end is None or run.end >= self.at - 1_000_000_000)
 
     def overlaps(self, run: Run) -> bool:

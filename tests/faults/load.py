@@ -75,7 +75,7 @@ class Load:
         app = self._rng.choice(self._apps)
         task_id = uuid.uuid4().hex
         options: dict[str, Any] = {"task_id": task_id, "retry": False}
-        if app is not self._apps[0] and self._rng.random() < 0.5:
+        if not hasattr(app.tasks[ID], "concurrency_id") and self._rng.random() < 0.5:
             options["queue"] = ID  # a producer without the extension that knows the queue by its name
         span = self.SHORT if self._rng.random() > self.LONG_ONES else (0.8 * self._longest, self._longest)
         kwargs = {"tag": len(self.published), "seconds": self._rng.uniform(*span)}

@@ -54,8 +54,13 @@ CAMPAIGN = (
         _with("proxied", *EVERYWHERE),
     ),
     Family(
+        broker_faults.NETWORK,
+        _with("lined", Config("rabbitmq", 2, True, "prefork")),
+        _with("lined", *(config for config in EVERYWHERE if config.broker == "rabbitmq")),
+    ),
+    Family(
         semaphore_faults.FAILOVER,
-        _with("sentinel", Config("rabbitmq", 2, True, "prefork")),
+        _with("sentinel", Config("redis", 2, True, "prefork")),
         _with("sentinel", *EVERYWHERE[::5]),
     ),
     # One Redis for everything: what breaks, breaks broker and semaphore at once.

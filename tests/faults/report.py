@@ -3,8 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Callable
 
 from faults.campaign import Figures
+
+#: Takes what was measured: its name, seconds, and the goal where there is one.
+Measure = Callable[..., None]
+
+
+@dataclass
+class Measurement:
+    """How soon something was back, each time, and how soon it should be."""
+
+    name: str
+    seconds: list[float]
+    goal: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
 
 COLUMNS = (
     ("fault", 64),
@@ -42,3 +60,10 @@ def table(figures: Iterable[Figures]) -> Iterator[str]:
         yield line.rstrip()
     yield "peak: highest number at once among workers with a lease; lost, twice: unexplained (+ explained by Celery's"
     yield "own guarantees); idle: from a fault's end until full use of the limit, the time in which a slot stood idle"
+
+
+def recovery(measurements: Iterable[Measurement]) -> Iterator[str]:
+    """One line per goal."""
+    for row in measurements:
+        seconds = " ".join(f"{each:.3f}" for each in row.seconds)
+        yield f"{row.name}: {seconds} s" + (f" (goal {row.goal:g} s)" if row.goal else "")

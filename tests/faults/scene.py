@@ -41,6 +41,7 @@ class Config:
     late: bool = True
     pool: str = "prefork"
     #: "own": a Redis of its own; "proxied": each worker reaches it through a network that can be cut;
+    #: "lined": each worker reaches the broker, RabbitMQ, through such a network;
     #: "broker": the broker's Redis; "sentinel": behind Sentinel.
     semaphore: str = "own"
 
@@ -63,8 +64,10 @@ class Worker(ProcessContainer):
         }
         argv = [sys.executable, "-m", "celery", "-A", "faults.worker_app", "worker", "--loglevel=INFO"]
         super().__init__(name, [*argv, f"--hostname={name}@test", f"--pool={pool}", *words], directory, env, cwd=TESTS)
-        self.proxy: Proxy | None = None
+        self.proxy: Proxy | None = None  # to the semaphore
+        self.line: Proxy | None = None  # to the broker
         self.expected_to_end = False
+        self.ordinary = True
 
     @property
     def host(self) -> str:
@@ -94,7 +97,7 @@ class Scene:
         if config.broker == "redis":
             self.broker = servers.redis_broker(persistent=True)
         else:
-            self.broker = servers.rabbitmq_broker(private=True)
+            self.broker = servers.rabbitmq_broker(private=config.semaphore == "own")
         if config.semaphore == "broker":
             self.semaphore: Any = _Shared(self.broker)
         elif config.semaphore == "sentinel":
@@ -140,8 +143,8 @@ class Scene:
         # Older kombus look for it every 100 s, and cannot be told otherwise.
         return VISIBILITY + (5.0 if hasattr(RedisChannel, "unacked_restore_interval") else 105.0)
 
-    def make_app(self, extension: bool = True) -> Celery:
-        self._apps.append(make_app(self.conf, extension))
+    def make_app(self, extension: bool = True, **conf: Any) -> Celery:
+        self._apps.append(make_app({**self.conf, **conf}, extension))
         return self._apps[-1]
 
     # -- workers
@@ -150,20 +153,27 @@ class Scene:
     def alive(self) -> list[Worker]:
         return [worker for worker in self.workers if worker.running]
 
-    def start_workers(self, count: int = 1, **conf: Any) -> list[Worker]:
+    def start_workers(self, count: int = 1, words: tuple[str, ...] = (), **conf: Any) -> list[Worker]:
         """Start workers, all at once, and wait until they are ready."""
         new = []
         for _ in range(count):
             proxy = Proxy(self.semaphore.port) if self.config.semaphore == "proxied" else None
-            more = {"concurrency_url": f"redis://127.0.0.1:{proxy.port}/0"} if proxy else {}
+            more: dict[str, Any] = {"concurrency_url": f"redis://127.0.0.1:{proxy.port}/0"} if proxy else {}
+            line = None
+            if self.config.semaphore == "lined":
+                broker = self.broker.config()
+                line = Proxy(broker["port"])
+                # With confirmations Celery's own heartbeat events wait for ever for a broker that does not answer.
+                more["broker_transport_options"] = {}
+                more["broker_url"] = f"amqp://guest:guest@127.0.0.1:{line.port}/{broker['vhost']}"
             worker = Worker(
                 f"w{next(self._count)}",
                 {**self.conf, **more, **conf},
                 self.directory,
                 self.config.pool,
-                self.words,
+                words or self.words,
             )
-            worker.proxy = proxy
+            worker.proxy, worker.line, worker.ordinary = proxy, line, not (words or conf)
             worker.start()
             new.append(worker)
         self.workers += new
@@ -181,11 +191,20 @@ class Scene:
         if gone:
             self.start_workers(len(gone))
 
+    def restore(self) -> None:
+        """Put ordinary workers in the place of those that a fault started in its own way."""
+        others = [worker for worker in self.alive if not worker.ordinary]
+        if others:
+            self.start_workers(len(others))
+        for worker in others:
+            self.retire_warmly(worker)
+
     def retire(self, worker: Worker) -> None:
         worker.expected_to_end = True
         worker.teardown()
-        if worker.proxy is not None:
-            worker.proxy.close()
+        for proxy in (worker.proxy, worker.line):
+            if proxy is not None:
+                proxy.close()
         self.workers.remove(worker)
         self._ended.append(worker)
 

@@ -10,6 +10,7 @@ import sys
 import time
 from typing import Any, Callable
 
+from faults.app import ID
 from faults.campaign import Fault
 from faults.judge import Injury
 from faults.load import Load
@@ -66,30 +67,20 @@ def kill_group(scene: Scene, rng: random.Random, load: Load) -> Injury:
     return Injury(at, at, lapsing=frozenset([worker.host]), dead_hosts=frozenset([worker.host]))
 
 
-def freeze(seconds: Callable[[random.Random], float]) -> Callable[..., Injury]:
-    """SIGSTOP for all processes of a worker, then SIGCONT."""
+def freeze(seconds: Callable[[random.Random], float], main_alone: bool = False) -> Callable[..., Injury]:
+    """SIGSTOP for all processes of a worker, then SIGCONT; or for its main process, whose pool goes on."""
 
     def inject(scene: Scene, rng: random.Random, load: Load) -> Injury:
         worker = busy_worker(scene, rng)
+        send = (lambda number: kill(worker.pid, number)) if main_alone else worker.kill
         at = now()
-        worker.kill(signal.SIGSTOP)
+        send(signal.SIGSTOP)
         time.sleep(seconds(rng))
         over = now()
-        worker.kill(signal.SIGCONT)
+        send(signal.SIGCONT)
         return Injury(at, over, lapsing=frozenset([worker.host]))
 
     return inject
-
-
-def freeze_main(scene: Scene, rng: random.Random, load: Load) -> Injury:
-    """SIGSTOP for the main process alone, longer than the lease: its pool goes on with what it has."""
-    worker = busy_worker(scene, rng)
-    at = now()
-    kill(worker.pid, signal.SIGSTOP)
-    time.sleep(LEASE + rng.uniform(0.5, 2))
-    over = now()
-    kill(worker.pid, signal.SIGCONT)
-    return Injury(at, over, lapsing=frozenset([worker.host]))
 
 
 def shutdown(number: int) -> Callable[..., Injury]:
@@ -130,14 +121,10 @@ def rolling_restart(scene: Scene, rng: random.Random, load: Load) -> Injury:
 
 def autoscale(scene: Scene, rng: random.Random, load: Load) -> Injury:
     """The pools grow with the load and shrink without it."""
-    at, words = now(), scene.words
-    scene.words = (f"--autoscale={scene.config.limit + 2},1",)
-    try:
-        for worker in scene.alive:
-            scene.retire_warmly(worker)
-        grown = scene.start_workers(2)
-    finally:
-        scene.words = words
+    at = now()
+    for worker in scene.alive:
+        scene.retire_warmly(worker)
+    grown = scene.start_workers(2, words=(f"--autoscale={scene.config.limit + 2},1",))
     # Let them shrink, and leave them to grow again.
     load.pause(True)
     wait(lambda: not load.unfinished(), 20, lambda: f"all done; {scene.logs()}")
@@ -146,9 +133,14 @@ def autoscale(scene: Scene, rng: random.Random, load: Load) -> Injury:
     return Injury(at, now())
 
 
-def two_producers(scene: Scene) -> list[Any]:
-    """One with the extension, one without."""
+def one_without(scene: Scene) -> list[Any]:
+    """Two producers: one with the extension, one without."""
     return [scene.app, scene.make_app(extension=False)]
+
+
+def one_of_another_release(scene: Scene) -> list[Any]:
+    """Two producers that differ over the limit, as while a change of it is rolled out; workers have the final word."""
+    return [scene.app, scene.make_app(concurrency_limits={ID: scene.config.limit + 3})]
 
 
 def busy_machine(scene: Scene, rng: random.Random, load: Load) -> Injury:
@@ -174,26 +166,36 @@ def nothing(scene: Scene, rng: random.Random, load: Load) -> Injury:
     return Injury(at, at)
 
 
+def shorter(rng: random.Random) -> float:
+    return rng.uniform(0.8, LEASE - 1.2)
+
+
+def longer(rng: random.Random) -> float:
+    return rng.uniform(LEASE + 0.5, LEASE + 2)
+
+
 KILLED = 5.0  # the goal is 3 s; on a loaded machine some more
 
 FAULTS = (
     Fault("none", nothing),
-    Fault("pool child killed", kill_child, recovers=1.0, repeats="harmed", needs_processes=True),
-    Fault("worker's main process killed", kill_main, recovers=KILLED, repeats="harmed"),
-    Fault("worker killed", kill_group, recovers=KILLED, repeats="harmed"),
-    Fault("frozen, shorter than the lease", freeze(lambda rng: rng.uniform(0.8, LEASE - 1.2))),
+    Fault("pool child killed", kill_child, recovers=1.0, repeats="harmed", needs_processes=True, often=True),
+    Fault("worker's main process killed", kill_main, recovers=KILLED, repeats="harmed", often=True),
+    Fault("worker killed", kill_group, recovers=KILLED, repeats="harmed", often=True),
+    Fault("frozen, shorter than the lease", freeze(shorter), often=True),
+    Fault("frozen, longer than the lease", freeze(longer), repeats="harmed"),
+    Fault("main process frozen, shorter than the lease", freeze(shorter, main_alone=True), needs_processes=True),
     Fault(
-        "frozen, longer than the lease",
-        freeze(lambda rng: rng.uniform(LEASE + 0.5, LEASE + 2)),
+        "main process frozen, longer than the lease",
+        freeze(longer, main_alone=True),
         repeats="harmed",
-        slow=True,
+        needs_processes=True,
     ),
-    Fault("main process frozen, longer than the lease", freeze_main, repeats="harmed", needs_processes=True, slow=True),
     Fault("warm shutdown", shutdown(signal.SIGTERM)),
-    Fault("cold shutdown", shutdown(signal.SIGQUIT), repeats="harmed"),
-    Fault("soft shutdown", soft_shutdown, repeats="harmed", slow=True),
+    Fault("cold shutdown", shutdown(signal.SIGQUIT), repeats="harmed", often=True),
+    Fault("soft shutdown", soft_shutdown, repeats="harmed"),
     Fault("machine overloaded", busy_machine),
-    Fault("rolling restart", rolling_restart, slow=True),
-    Fault("autoscale", autoscale, needs_processes=True, slow=True),
-    Fault("a producer without the extension", nothing, apps=two_producers),
+    Fault("rolling restart", rolling_restart),
+    Fault("autoscale", autoscale, needs_processes=True),
+    Fault("a producer without the extension", nothing, apps=one_without),
+    Fault("a producer of another release, with a higher limit", nothing, apps=one_of_another_release),
 )

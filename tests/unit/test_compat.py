@@ -22,6 +22,7 @@ USED = {
     "billiard.pool:ApplyResult": ["_accepted", "_write_to", "_job", "ready"],
     "billiard.process:BaseProcess": ["_is_alive"],
     "billiard.pool:Pool": ["_cache"],
+    "celery.concurrency.asynpool:AsynPool": ["_busy_workers"],
     "celery.concurrency.base:BasePool": ["_pool", "num_processes", "is_green", "uses_semaphore", "terminate_job"],
     "celery.concurrency.base": ["apply_target"],
     "celery.concurrency.prefork:TaskPool": ["uses_semaphore"],
