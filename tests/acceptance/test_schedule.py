@@ -74,6 +74,26 @@ def test_a_task_that_expires_while_it_waits_is_not_run_and_leaves_no_slot_taken(
     celery_setup.assert_slots_are_free("one", 1)
 
 
+def test_a_countdown_holds_where_celery_lets_rabbitmq_delay_tasks(make_setup: Callable[..., Setup]) -> None:
+    """By an exchange that knows only queues that somebody declared; a dedicated queue was declared by nobody."""
+    setup = make_setup(
+        broker="rabbitmq",
+        task_default_queue_type="quorum",
+        task_default_exchange_type="topic",
+        task_default_exchange="tasks",
+        task_create_missing_queue_type="quorum",
+        task_create_missing_queue_exchange_type="topic",
+    )
+    due = time.monotonic_ns() + 1_000_000_000
+
+    later = setup.send("one", tag="later", options={"countdown": 1})
+    retried = setup.send("retrying", tag="first", countdown=1)
+
+    setup.wait_ended([later])
+    assert setup.sweep.runs("one")[0].start >= due - 50_000_000, "not before its time"
+    assert retried.get(timeout=30) == 1
+
+
 def test_messages_that_rabbitmq_drops_by_the_queues_own_ttl_leave_no_slot_taken(
     make_setup: Callable[..., Setup],
 ) -> None:
