@@ -37,6 +37,10 @@ def dedicated_queue(app: Any, id: str) -> Queue:
         declared: Queue = dict.__getitem__(queues, id)
         return declared
     queue: Queue = queues.new_missing(id)
+    if queue.exchange.type != "direct":
+        # Celery would have RabbitMQ delay tasks with a countdown, by an exchange to which it binds only queues that are
+        # registered; they would be lost. A worker keeps them until they are due.
+        queue.exchange, queue.routing_key = Exchange(""), id
     if queues.max_priority is not None:
         queue.queue_arguments = {"x-max-priority": queues.max_priority, **(queue.queue_arguments or {})}
     return queue

@@ -74,23 +74,38 @@ def test_a_task_that_expires_while_it_waits_is_not_run_and_leaves_no_slot_taken(
     celery_setup.assert_slots_are_free("one", 1)
 
 
+def test_a_countdown_holds_where_celery_lets_rabbitmq_delay_tasks(make_setup: Callable[..., Setup]) -> None:
+    """By an exchange that knows only queues that somebody declared; a dedicated queue was declared by nobody."""
+    setup = make_setup(
+        broker="rabbitmq",
+        task_default_queue_type="quorum",
+        task_default_exchange_type="topic",
+        task_default_exchange="tasks",
+        task_create_missing_queue_type="quorum",
+        task_create_missing_queue_exchange_type="topic",
+    )
+    due = time.monotonic_ns() + 1_000_000_000
+
+    later = setup.send("one", tag="later", options={"countdown": 1})
+    retried = setup.send("retrying", tag="first", countdown=1)
+
+    setup.wait_ended([later])
+    assert setup.sweep.runs("one")[0].start >= due - 50_000_000, "not before its time"
+    assert retried.get(timeout=30) == 1
+
+
 def test_messages_that_rabbitmq_drops_by_the_queues_own_ttl_leave_no_slot_taken(
     make_setup: Callable[..., Setup],
 ) -> None:
     """They were announced, and nobody says that they are gone."""
-    setup = make_setup(broker="rabbitmq", task_queues={"celery": {}, "one": {"x-message-ttl": 3000}})
-    gate = setup.gate()
-    first = setup.send("one", tag="first", gate=gate)
-    setup.wait_running(1, "one")
+    setup = make_setup(broker="rabbitmq", workers=0, task_queues={"celery": {}, "one": {"x-message-ttl": 3000}})
     setup.send_many("one", 3)
-
     wait(lambda: setup.waiting("one") == 0, what="all that waited are dropped")
-    gate.open()
-    setup.wait_ended([first])
-    last = setup.send("one", tag="last")
+    setup.start_workers(1)
+    setup.wait_ended([setup.send("ordinary")])  # by now it has looked for them
 
-    setup.wait_ended([last], timeout=10)
-    assert setup.sweep.tags("one") == ["first", "last"]
+    setup.wait_ended([setup.send("one", tag="last")], timeout=10)
+    assert setup.sweep.tags("one") == ["last"]
 
 
 def test_a_rate_limit_holds_beside_the_concurrency_limit(make_setup: Callable[..., Setup]) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 __all__ = ("PAGES", "ROOT", "Sample", "samples_of", "text_of")
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ("README.md", *sorted(f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")))
+PAGES = ("README.md", *sorted(page.relative_to(ROOT).as_posix() for page in (ROOT / "docs").rglob("*.md")))
 
 _BLOCK = re.compile(
     r"(?:^<!-- (?P<note>[^\n]*?) -->\n\n?)?^```(?P<language>\w*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL
@@ -41,8 +41,8 @@ class Sample:
 
     @property
     def file(self) -> str | None:
-        """The name of the file that the sample is, if its first line says so: ``# tasks.py``."""
-        match = re.match(r"# (\w+\.py)\n", self.code)
+        """The file that the sample is, if its first line says so: ``# tasks.py``, ``# shop/tasks.py``."""
+        match = re.match(r"# ((?:\w+/)*\w+\.py)\n", self.code)
         return match[1] if match else None
 
 

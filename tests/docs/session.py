@@ -45,7 +45,9 @@ class Session:
         if sample.language == "bash":
             return "".join(self._command(line) for line in _lines(code))
         name = sample.file or f"sample_{sample.line}.py"
-        (self._directory / name).write_text(code, encoding="utf-8")
+        path = self._directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code, encoding="utf-8")
         # A file is run by those after it.
         return "" if sample.file else self._call(f"python {name}")
 
