@@ -24,7 +24,7 @@ key                       type    holds
 ``slots:ID``              hash    token to ``worker|state|since|task``
 ``waiting:ID``            zset    ``task:retries``, by the number of its announcement
 ``reserved:ID``           zset    ``task:retries`` of tasks that are being published to a bounded queue, by when their
-                                  place was taken (us); 30 s
+                                  place was taken (us); 10 s
 ``early``                 zset    tasks that started before their announcement came, by when (us); 30 s
 ========================  ======  =============================================================================
 

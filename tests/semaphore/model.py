@@ -22,7 +22,7 @@ POLL_US = 2_000_000
 EARLY_US = 30_000_000
 #: How long a place in a bounded queue is kept for a task whose announcement has not come, in microseconds, and how
 #: long that task may be taken for one that is in the queue.
-RESERVED_US, ON_THEIR_WAY_US = 30_000_000, 5_000_000
+RESERVED_US, ON_THEIR_WAY_US = 10_000_000, 5_000_000
 
 
 @dataclass

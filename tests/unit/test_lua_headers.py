@@ -36,8 +36,8 @@ REPLIES = {
     "leave": 0,
     "serve": 1,
     "cancel": 1,
+    "reserve": [1, 0],
 }
-REPLIES["reserve"] = [1, 0]
 
 
 def text(verb: str) -> str:
