@@ -23,8 +23,9 @@ key                       type    holds
                                   were not announced, ``fetching`` slots granted but not yet started in
 ``slots:ID``              hash    token to ``worker|state|since|task``
 ``waiting:ID``            zset    ``task:retries``, by the number of its announcement
-``reserved:ID``           zset    ``task:retries`` of tasks that are being published to a bounded queue, by when their
-                                  place was taken (us); 10 s
+``reserved:ID``           zset    places in a bounded queue: ``task:retries`` of tasks that are being published, by when
+                                  the place was taken (us), and of tasks that are kept until they are due, by when that
+                                  is; 10 s after that
 ``early``                 zset    tasks that started before their announcement came, by when (us); 30 s
 ========================  ======  =============================================================================
 

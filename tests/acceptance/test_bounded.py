@@ -11,7 +11,7 @@ import uuid
 from typing import Any, Callable
 
 import pytest
-from celery import group
+from celery import chain, group
 from kombu.exceptions import OperationalError
 
 from celery_concurrency_id import QueueFullError
@@ -153,6 +153,38 @@ def test_a_publish_that_fails_gives_its_place_back(make_setup: Callable[..., Set
     setup.send("one")
     with pytest.raises(QueueFullError):
         setup.send("one")
+
+
+def test_tasks_that_are_not_due_wait_also_while_a_worker_keeps_them(make_setup: Callable[..., Setup]) -> None:
+    setup = make_setup(concurrency_max_waiting=2)
+    for _ in range(2):
+        setup.send("one", options={"countdown": 600})
+    wait(lambda: setup.waiting("one") == 0, what="a worker keeps them")
+    start_is_known(setup, "one")
+    with pytest.raises(QueueFullError) as full:
+        setup.send("one")
+    assert full.value.size == 2
+
+    soon = [setup.send("other", options={"countdown": 1}) for _ in range(2)]
+    setup.wait_ended(soon)
+    start_is_known(setup, "other")
+    setup.send_many("other", 2)  # what was due and has run waits no longer
+
+
+def test_a_step_of_a_chain_that_is_refused_fails_the_task_before_it(make_setup: Callable[..., Setup]) -> None:
+    setup = make_setup(concurrency_max_waiting=1)
+    gate = setup.gate()
+    setup.send("one", gate=gate)
+    setup.wait_running(1, "one")
+    start_is_known(setup, "one")
+    setup.send("one")
+
+    steps = chain(setup.app.signature("gather", args=("first",)), setup.app.signature("one"), app=setup.app)()
+
+    with pytest.raises(QueueFullError) as full:
+        steps.parent.get(timeout=30)
+    assert (full.value.id, full.value.size, full.value.limit) == ("one", 1, 1)
+    gate.open()
 
 
 def test_a_group_is_sent_up_to_the_task_that_is_refused(make_setup: Callable[..., Setup]) -> None:
