@@ -104,6 +104,12 @@ class _Line:
     def connect(self) -> None:
         """Only this asks the sentinels: a connection that connects because it has to send goes to its default host."""
         self._connection.connect()
+        # Otherwise the first announcement to a new server would be heard with the second one.
+        self._connection.send_command("SCRIPT", "LOAD", load("announce").source)
+        try:
+            self._connection.read_response()
+        except ResponseError:  # not allowed to
+            pass
 
     def send(self, *args: Any) -> None:
         self._settle()

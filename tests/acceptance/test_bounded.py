@@ -11,10 +11,12 @@ import uuid
 from typing import Any, Callable
 
 import pytest
+import redis
 from celery import chain, group
 from kombu.exceptions import OperationalError
 
 from celery_concurrency_id import QueueFullError
+from celery_concurrency_id.policy import policy_of
 from celery_concurrency_id.semaphore import keys
 from harness.app import make_app
 from harness.fixtures import for_each_broker
@@ -57,8 +59,8 @@ def start_is_known(setup: Setup, id: str) -> None:
 
     What follows does not rely on its word; without this it would begin some milliseconds too early.
     """
-    client = setup.backend.container.client
-    wait(lambda: client.zcard(f"{keys.prefix('celery')}waiting:{id}") == 0, what="the start was reported")
+    with redis.Redis.from_url(policy_of(setup.app).settings.url) as client:
+        wait(lambda: client.zcard(f"{keys.prefix('celery')}waiting:{id}") == 0, what="the start was reported")
 
 
 @for_each_broker
