@@ -65,10 +65,11 @@ class QueueFullError(ConcurrencyError):
 
     def __init__(self, id: str, size: int, limit: int) -> None:
         self.id, self.size, self.limit = id, size, limit
-        super().__init__(f"the queue of {id!r} is full: {size} tasks wait, and concurrency_max_waiting is {limit}")
+        # By these, a result backend that writes JSON makes the error anew.
+        super().__init__(id, size, limit)
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.id, self.size, self.limit)
+    def __str__(self) -> str:
+        return f"the queue of {self.id!r} is full: {self.size} tasks wait, and concurrency_max_waiting is {self.limit}"
 
 
 class InvalidControl(ConcurrencyError, ValueError):

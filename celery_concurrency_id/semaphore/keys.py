@@ -30,8 +30,9 @@ key                       type    holds
 ``controlled``            zset    ids with an override or a pause, by when that ends by itself (us; inf: never)
 ``slots:ID``              hash    token to ``worker|state|since|task``
 ``waiting:ID``            zset    ``task:retries``, by when it was announced (us)
-``reserved:ID``           zset    ``task:retries`` of tasks that are being published to a bounded queue, by when their
-                                  place was taken (us); 30 s
+``reserved:ID``           zset    places in a bounded queue: ``task:retries`` of tasks that are being published, by when
+                                  the place was taken (us), and of tasks that are kept until they are due, by when that
+                                  is; 10 s after that
 ``early``                 zset    tasks that started before their announcement came, by when (us); 30 s
 ``dynamic``               zset    the directory of ids that were made for calls, by last use (us)
 ``lookups``               zset    the same ids, by when their queues were last looked at (us)

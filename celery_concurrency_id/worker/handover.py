@@ -7,6 +7,7 @@ from typing import Any, Callable
 
 from celery.exceptions import TaskRevokedError
 
+from ..policy import policy_of
 from ..producer import waiting_key
 from ..semaphore.semaphore import Report
 from .parking import seconds_until
@@ -31,6 +32,7 @@ class HandOver:
 
     def __init__(self, app: Any, pool: Any, link: Any, gate: Any, at_once: bool) -> None:
         self._app = app
+        self._policy = policy_of(app)
         self._pool = pool
         self._link = link
         self._gate = gate
@@ -80,6 +82,10 @@ class HandOver:
             if request.eta is not None:
                 slot.request = request.concurrency_slot = None
                 self._parking.park(request)
+                if self._policy.max_waiting_of(slot.id) is not None:
+                    left = max(0, int(1000 * seconds_until(request.eta, self._app)))
+                    self._link.report(Report("park", slot.id, str(left), *_about(message)))
+                    return False
             else:
                 # Its rate limit makes it wait; Celery starts it later.
                 if slot.state is State.OPEN:

@@ -46,7 +46,7 @@ def test_every_setting_is_in_the_table_with_its_default(page: str, heading: str)
             assert said == "{}"
         elif field.default is not dataclasses.MISSING:
             assert said.replace('"', "'") == repr(field.default)
-    unknown = set(table) - {"option", "setting", "concurrency_id", "concurrency_limit"}
+    unknown = set(table) - {"option", "setting", "concurrency_id", "concurrency_limit", "concurrency_max_waiting"}
     assert not unknown, "a setting that does not exist"
 
 

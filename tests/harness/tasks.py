@@ -47,9 +47,10 @@ def work(
     return tag
 
 
-def retrying(self: Task, tag: Any = None, times: int = 1, countdown: float = 0) -> Any:
+def retrying(self: Task, tag: Any = None, times: int = 1, countdown: float = 0, gate: str | None = None) -> Any:
     """Fail so many times before succeeding, through ``retry``."""
-    with truth.Run(self, tag):
+    with truth.Run(self, tag) as run:
+        run.hold(gate=gate)
         if self.request.retries < times:
             raise self.retry(countdown=countdown, max_retries=times)
     return self.request.retries

@@ -94,12 +94,20 @@ class SemaphoreMachine(RuleBasedStateMachine):
         self.world.turn(self._peer(pick), want, may_idle, trouble)
 
     @precondition(lambda self: self._work(0, running=False))
-    @rule(pick=picks, skip=st.booleans(), tell=st.booleans(), trouble=troubles)
-    def fetch(self, pick: int, skip: bool, tell: bool, trouble: str) -> None:
+    @rule(pick=picks, instead=st.sampled_from(["", "", "skip", "skip", "park"]), tell=st.booleans(), trouble=troubles)
+    def fetch(self, pick: int, instead: str, tell: bool, trouble: str) -> None:
         peer, work = self._work(pick, running=False)
-        self.world.fetch(peer, work, skip)
+        self.world.fetch(peer, work, instead)
         if tell:
             self.world.turn(peer, trouble=trouble)
+
+    @precondition(lambda self: self.world.parked)
+    @rule(pick=picks)
+    def a_task_is_due(self, pick: int) -> None:
+        """A copy of its message goes to the end of its queue."""
+        parked = self.world.parked
+        id, task, retries = parked.pop(pick % len(parked))
+        self.world.publish(id, "now", task, retries)
 
     @precondition(lambda self: self._work(0, running=False))
     @rule(pick=picks)

@@ -25,7 +25,7 @@ AUDIT_US = 1_000_000
 EARLY_US = 30_000_000
 #: How long a place in a bounded queue is kept for a task whose announcement has not come, in microseconds, and how
 #: long that task may be taken for one that is in the queue.
-RESERVED_US, ON_THEIR_WAY_US = 30_000_000, 5_000_000
+RESERVED_US, ON_THEIR_WAY_US = 10_000_000, 5_000_000
 
 
 @dataclass
@@ -247,6 +247,9 @@ class Model:
         held = report.token in state.slots
         if report.kind in ("start", "skip"):
             self._no_longer_waiting(state, report.task, report.number)
+        if report.kind == "park":
+            self._no_longer_waiting(state, report.task, report.number)
+            state.reserved[f"{report.task}:{report.number}"] = self.now + 1000 * int(report.token)
         if report.kind == "back":
             state.waiting[f"{report.task}:{report.number}"] = min(state.waiting.values(), default=state.seq) - 1
             state.seq += 1
@@ -290,7 +293,7 @@ class Model:
         mended = []
         for id, length in lengths.items():
             state = self.ids[id]
-            on_their_way = sum(at >= self.now - ON_THEIR_WAY_US for at in state.reserved.values())
+            on_their_way = sum(0 <= self.now - at <= ON_THEIR_WAY_US for at in state.reserved.values())
             unseen, state.unseen = state.unseen, max(0, length - len(state.waiting) - on_their_way)
             if state.unseen > unseen:
                 mended.append((id, state.unseen))

@@ -139,6 +139,11 @@ MUTANTS = {
         "redis.call('ZCARD', P .. 'waiting:' .. id) + on_their_way(id)",
         "redis.call('ZCARD', P .. 'waiting:' .. id)",
     ),
+    "what is not due has no place": (
+        "redis.call('ZADD', reserved, int(now + left_us), task .. ':' .. number)",
+        "redis.call('ZCARD', reserved)",
+    ),
+    "what is not due hides the unannounced": ("int(now - 5000000), int(now))", "int(now - 5000000), '+inf')"),
     "the dead hide their messages": ("int(now - 5000000)", "'-inf'"),
     # an operator's hand
     "an override is not heeded": ("tonumber(row[2] or row[1] or nil), row[3]", "tonumber(row[1] or nil), row[3]"),

@@ -43,6 +43,7 @@ class World:
         self.late: list[tuple[str, str, int]] = []
         self.unseen: list[tuple[str, str, int]] = []
         self.reserved: list[tuple[str, str]] = []
+        self.parked: list[tuple[str, str, int]] = []
         self.peers: list[Peer] = []
         self._tasks = 0
         self._exceeded: set[str] = set()
@@ -381,16 +382,19 @@ class World:
 
     # A worker's tasks
 
-    def fetch(self, peer: Peer, work: Work, skip: bool = False) -> None:
-        """Fetch a message into an open slot; ``skip``: it was revoked, say, and does not start."""
+    def fetch(self, peer: Peer, work: Work, instead: str = "") -> None:
+        """Fetch a message into an open slot; it may not start: ``skip`` it was revoked, say, ``park`` it is not due."""
         if peer.ahead[work.id]:
             peer.begin(work, "resume", *peer.ahead[work.id].popleft())
         elif not self.queues[work.id]:
             peer.forget(work, "drop")
         else:
             task, retries = self.queues[work.id].popleft()
-            if skip:
+            if instead == "skip":
                 peer.reports.append(Report("skip", work.id, work.token, task, retries))
+            elif instead == "park":
+                peer.reports.append(Report("park", work.id, "3000", task, retries))
+                self.parked.append((work.id, task, retries))
             else:
                 peer.begin(work, "start", task, retries)
         self._check()

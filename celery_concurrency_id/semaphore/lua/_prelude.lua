@@ -210,7 +210,7 @@ local function recovery_ms()
 end
 
 -- How long a place in a bounded queue is kept for a task that is being published, in microseconds.
-local RESERVED_US = 30000000
+local RESERVED_US = 10000000
 
 -- Tasks that may be in the broker's queue already although their announcement has not come: those for which a place
 -- was taken in the last five seconds. After that, the producer died between the two, and others have to tell.

@@ -17,5 +17,5 @@ local waiting = redis.call('ZCARD', P .. 'waiting:' .. id) + field(P .. 'id:' ..
 local size = waiting + redis.call('ZCARD', reserved)
 if size >= most then return {0, size} end
 redis.call('ZADD', reserved, int(now), member)
-redis.call('PEXPIRE', reserved, RESERVED_US / 1000)
+redis.call('PEXPIRE', reserved, int(math.max(RESERVED_US / 1000, redis.call('PTTL', reserved))))
 return {1, size}

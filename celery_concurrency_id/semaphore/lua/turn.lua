@@ -8,6 +8,8 @@
 --          kind, concurrency id, token, task, number
 --            start    the task started in the slot (number: its retries)
 --            skip     the task left the queue without starting (number: its retries); the slot stays
+--            park     the task left the queue, since it is not due for so many milliseconds, which stand in place of
+--                     the token (number: its retries); the slot stays
 --            resume   the task started in the slot, and was told of by skip before
 --            back     the task went back to the head of its queue (number: its retries)
 --            release  the slot is free
@@ -46,6 +48,15 @@ end
 
 function report.skip(id, token, task, number)
   no_longer_waiting(id, task, number)
+end
+
+function report.park(id, milliseconds, task, number)
+  no_longer_waiting(id, task, number)
+  -- It waits all the same: it keeps its place in a bounded queue until it is announced anew, or should have been.
+  local reserved, left_us = P .. 'reserved:' .. id, tonumber(milliseconds) * 1000
+  redis.call('ZADD', reserved, int(now + left_us), task .. ':' .. number)
+  local ttl = math.max((left_us + RESERVED_US) / 1000, redis.call('PTTL', reserved))
+  redis.call('PEXPIRE', reserved, int(ttl))
 end
 
 function report.back(id, token, task, number)
