@@ -9,7 +9,8 @@ key                       type    holds
 ========================  ======  =============================================================================
 ``meta``                  hash    ``run`` the server run the state belongs to; ``recover_until`` and
                                   ``recover_floor`` (us) the recovery window; ``fence`` the newest token;
-                                  ``polled:FLEET`` (us) and ``cursor:FLEET`` the safety poll
+                                  ``polled:FLEET`` (us) and ``cursor:FLEET`` the safety poll;
+                                  ``audited:FLEET`` (us) and ``audit:FLEET`` how far slots were checked
 ``awaited``               set     workers that a recovery still waits for
 ``workers``               zset    worker, by when it was last heard (us): the leases
 ``worker:WORKER``         hash    ``host``, ``fleet``, ``lease_us``; gone with the lease

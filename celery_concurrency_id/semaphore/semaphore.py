@@ -65,7 +65,8 @@ class Turn:
 
 @dataclass(frozen=True)
 class Beat:
-    """Reply of ``beat``. ``cursor`` is -1 where another worker looks up the queue lengths."""
+    """Reply of ``beat``. ``cursor`` is -1 where another worker looks up the queue lengths; ``serve`` says that limits
+    are missing, ``repaired`` how many entries were wrong."""
 
     status: str
     invited: bool = False
@@ -73,6 +74,8 @@ class Beat:
     cursor: int = -1
     expired: tuple[tuple[str, str, int], ...] = ()
     mended: tuple[tuple[str, int], ...] = ()
+    serve: bool = False
+    repaired: int = 0
 
 
 @dataclass(frozen=True)
@@ -172,6 +175,8 @@ class Semaphore:
             reply[3],
             tuple((_text(worker), _text(host), slots) for worker, host, slots in reply[4]),
             tuple((_text(id), tasks) for id, tasks in reply[5]),
+            reply[6] == 1,
+            reply[7],
         )
 
     def announce(self, id: str, task: str, retries: int) -> None:

@@ -69,10 +69,20 @@ class Link:
         self._beat_now = False
         self._nudged = False
         self._held: dict[str, tuple[str, str]] = {}
+        #: Slots given back of which the semaphore does not know yet: to it, they are held.
+        self._leaving: set[str] = set()
         #: How often the lease has begun; what was granted before the last time counts only once the owner knows of it.
         self.joins = 0
         #: What went wrong and was mended, since the worker started.
-        self.counts = {"leases_lost": 0, "outages": 0, "recoveries": 0, "resyncs": 0, "workers_expired": 0}
+        self.counts = {
+            "leases_lost": 0,
+            "outages": 0,
+            "recoveries": 0,
+            "repairs": 0,
+            "resyncs": 0,
+            "unannounced": 0,
+            "workers_expired": 0,
+        }
         self._joined = False
         self._served = False
         self._away_since: float | None = None
@@ -91,7 +101,8 @@ class Link:
         """Tell the semaphore what happened to a slot; nobody waits for it."""
         with self._news:
             if report.kind in ("release", "drop"):
-                self._held.pop(report.token, None)
+                if self._held.pop(report.token, None) is not None:
+                    self._leaving.add(report.token)
                 urgent = True
             elif report.kind == "start" and report.token in self._held:
                 self._held[report.token] = (report.id, report.task)
@@ -157,12 +168,12 @@ class Link:
     def _run(self) -> None:
         next_beat = 0.0
         while True:
-            reports, want = self._wait(next_beat)
+            reports, want, urgent = self._wait(next_beat)
             try:
                 if not self._joined:
                     self._join()
                     next_beat = self._clock() + BEAT
-                if reports or want or self._urgent:
+                if reports or want or urgent:
                     self._turn(reports, want)
                 if self._beat_now or self._clock() >= next_beat:
                     next_beat = self._clock() + BEAT
@@ -179,7 +190,7 @@ class Link:
                 logger.exception("concurrency: the line to the semaphore failed; this is a bug")
                 self._lost_touch(SemaphoreUnavailable("internal error"), want)
 
-    def _wait(self, next_beat: float) -> tuple[list[Report], int]:
+    def _wait(self, next_beat: float) -> tuple[list[Report], int, bool]:
         with self._news:
             if self._away_since is not None and not self._stopped:
                 self._news.wait(_RETRY)
@@ -194,15 +205,17 @@ class Link:
                     break
                 self._news.wait(left)
             reports, self._reports = self._reports, []
+            self._leaving.clear()
             want, self._want = 0 if self._refusing else self._want, 0
-            self._urgent = self._nudged = False
-            return reports, want
+            urgent, self._urgent, self._nudged = self._urgent, False, False
+            return reports, want, urgent
 
     def _join(self) -> None:
         self._mailbox_ready(1.0)
         sent = self._clock()
         with self._news:
             held = [(id, token, task) for token, (id, task) in self._held.items()]
+            self._leaving.clear()  # what is not said to be held is free
         joined = self._semaphore.join(self._host, self._fleet, self._lease, held)
         if joined.serve or not self._served:
             self._semaphore.serve(self._fleet, self._limits)
@@ -210,6 +223,7 @@ class Link:
         with self._news:
             for token in joined.lost:
                 self._held.pop(token, None)
+                self._leaving.discard(token)
             self._joined = True
             self.joins += 1
         self._answered = sent
@@ -233,6 +247,7 @@ class Link:
             with self._news:
                 if self._refusing:
                     self._reports += [Report("release", grant.id, grant.token) for grant in turn.grants]
+                    self._leaving.update(grant.token for grant in turn.grants)
                     turn = replace(turn, grants=())
                     self._urgent = True
                 for grant in turn.grants:
@@ -243,13 +258,15 @@ class Link:
         sent = self._clock()
         with self._news:
             self._beat_now = False
-            tokens, (lengths, self._lengths) = list(self._held), (self._lengths, {})
+            tokens, (lengths, self._lengths) = [*self._held, *self._leaving], (self._lengths, {})
         beat = self._semaphore.beat(self._owner.at_rest(), tokens, lengths)
         if beat.status != "ok":
             return self._excluded(beat.status)
         self._answered = sent
         self.counts["workers_expired"] += len(beat.expired)
         self.counts["resyncs"] += beat.resync
+        self.counts["repairs"] += beat.repaired + beat.serve
+        self.counts["unannounced"] += sum(tasks for _, tasks in beat.mended)
         for _, host, slots in beat.expired:
             logger.warning("concurrency: worker %s is gone; %d slots it held are free", host, slots)
         for id, tasks in beat.mended:
@@ -257,6 +274,13 @@ class Link:
         if beat.resync:
             logger.warning("concurrency: the semaphore and this worker disagreed on the slots it holds; mending")
             self.rejoin()
+        if beat.repaired:
+            logger.warning(
+                "concurrency: %d entries of the semaphore were wrong, and have been set right", beat.repaired
+            )
+        if beat.serve:
+            logger.warning("concurrency: the semaphore had no limit for some ids; it is told again")
+            self._semaphore.serve(self._fleet, self._limits)
         if beat.invited:
             self._owner.invited()
         if beat.cursor >= 0:

@@ -18,6 +18,8 @@ RECOVERY_US = RECOVERY_MS * 1000
 SHORT_US = int(SHORT_TIER * 1e6)
 #: How often one worker of a fleet looks up queue lengths, in microseconds.
 POLL_US = 2_000_000
+#: How often one worker of a fleet holds slots against their holders, in microseconds.
+AUDIT_US = 1_000_000
 #: How long a start is remembered whose announcement has not come, in microseconds.
 EARLY_US = 30_000_000
 #: How long a place in a bounded queue is kept for a task whose announcement has not come, in microseconds, and how
@@ -98,6 +100,7 @@ class Model:
         self.early: dict[str, int] = {}
         self.polled: dict[str, int] = {}
         self.cursors: dict[str, int] = defaultdict(int)
+        self.audited: dict[str, int] = {}
 
     # The verbs
 
@@ -251,11 +254,12 @@ class Model:
 
     def beat(
         self, worker: str, run: str, idle_here: bool, tokens: Iterable[str], lengths: dict[str, int]
-    ) -> tuple[str, bool, bool, int, set[tuple[str, int]], list[tuple[str, int]]]:
-        """Return the status, invited, resync, cursor, the leases that ended with their slots, and what was mended."""
+    ) -> tuple[str, bool, bool, int, set[tuple[str, int]], list[tuple[str, int]], bool]:
+        """Return the status, invited, resync, cursor, the leases that ended with their slots, what was mended, and
+        whether limits are missing."""
         status = self._admit(worker, run)
         if status != "ok":
-            return status, False, False, -1, set(), []
+            return status, False, False, -1, set(), [], False
         fleet = self.leases[worker].fleet
         expired = set()
         silent = sorted(
@@ -265,6 +269,8 @@ class Model:
             if self.now - heard > self.leases[name].lasts or not self._tell(name, "ping"):
                 expired.add((name, self._expire(name)))
         resync = self.held(worker) != set(tokens)
+        if not self.recovery_ms and self.now - self.audited.get(fleet, 0) > AUDIT_US:
+            self.audited[fleet] = self.now  # it finds nothing: what it would find, no script leaves behind
         mended = []
         for id, length in lengths.items():
             state = self.ids[id]
@@ -287,7 +293,7 @@ class Model:
             self.polled[fleet] = self.now
             self.cursors[fleet] += 1
             cursor = self.cursors[fleet]
-        return "ok", invited, resync, cursor, expired, mended
+        return "ok", invited, resync, cursor, expired, mended, not self.serves[fleet]
 
     def leave(self, worker: str) -> int:
         slots = self._expire(worker)

@@ -97,6 +97,7 @@ class Peer:
 
     Attributes:
         held: Slots it holds, by token; ``reports`` about them were not sent yet.
+        leaving: Slots it has given back, by a report that was not sent yet.
         ahead: Tasks fetched ahead, by id.
         joined: Whether it believes that its lease stands.
         owes: Whether it was invited and has not called since; its call lets the next one be invited.
@@ -111,6 +112,7 @@ class Peer:
         self.semaphore = Semaphore(self.client, name)
         self.mailbox = Mailbox(server, name)
         self.held: dict[str, Work] = {}
+        self.leaving: set[str] = set()
         self.reports: list[Report] = []
         self.sent: list[Report] = []
         self.mail: deque[str] = deque()
@@ -148,6 +150,7 @@ class Peer:
     def forget(self, work: Work, kind: str) -> None:
         """Give a slot back, by ``release`` or ``drop``."""
         del self.held[work.token]
+        self.leaving.add(work.token)
         number = work.seq if kind == "drop" else 0
         self.reports.append(Report(kind, work.id, work.token, "", number))
 

@@ -95,6 +95,7 @@ def expected(model: Model) -> dict[str, Any]:
             "recover_until": model.recover_until,
             "fence": model.fence,
             **{f"polled:{fleet}": at for fleet, at in model.polled.items()},
+            **{f"audited:{fleet}": at for fleet, at in model.audited.items()},
             **{f"cursor:{fleet}": cursor for fleet, cursor in model.cursors.items()},
         },
         "awaited": set(model.awaited),

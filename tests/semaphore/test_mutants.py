@@ -20,7 +20,7 @@ MUTANTS = {
         "if not seen then return 'epoch' end",
     ),
     "acts on a lease that lapsed": (
-        "if now - seen > field(P .. 'worker:' .. worker, 'lease_us') then",
+        "if now - seen > tonumber(row[2]) then",
         "if false then",
     ),
     "renews nothing": ("  redis.call('ZADD', P .. 'workers', int(now), worker)\n  return 'ok'", "  return 'ok'"),
@@ -29,7 +29,7 @@ MUTANTS = {
     "limit off by one": ("return limit - redis.call('HLEN'", "return 1 + limit - redis.call('HLEN'"),
     "takes no limit for none free": ("if limit == 0 then return math.huge end", ""),
     "frees a slot twice": (
-        "if not record then return false end",
+        "if not record or slot_worker(record) ~= worker then return false end",
         "if not record then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) return false end",
     ),
     "release forgets who held it": ("  redis.call('HDEL', P .. 'held:' .. worker, token)\n", ""),

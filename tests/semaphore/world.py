@@ -193,6 +193,7 @@ class World:
     def join(self, peer: Peer, trouble: str = "", and_serve: bool = True) -> None:
         self.tick()
         held = [(work.id, work.token, work.task) for work in peer.held.values()]
+        peer.leaving.clear()
         uptime_us = self.server.uptime_ms * 1000
 
         def modelled() -> Any:
@@ -225,6 +226,7 @@ class World:
             return
         self.tick()
         reports, peer.reports = peer.reports, []
+        peer.leaving.clear()
         peer.sent = reports
         self._turn(peer, want, may_idle, reports, trouble)
 
@@ -274,8 +276,7 @@ class World:
             return -1
         self.tick()
         lengths = {id: len(self.queues[id]) for id in peer.limits} if look_up else {}
-        tokens, at_rest = list(peer.held), peer.at_rest
-        released = {report.token for report in peer.reports}
+        tokens, at_rest = [*peer.held, *peer.leaving], peer.at_rest
         answer = self._call(
             peer,
             trouble,
@@ -284,13 +285,16 @@ class World:
         )
         cursor = -1
         if answer is not None:
-            reply, (status, invited, resync, cursor, expired, mended) = answer
+            reply, (status, invited, resync, cursor, expired, mended, serve) = answer
             said, wanted = (reply.status, reply.invited, reply.resync, reply.cursor), (status, invited, resync, cursor)
             assert said == wanted, f"beat of {peer.name}: (status, invited, resync, cursor) is {said}, not {wanted}"
             assert {(name, slots) for name, _, slots in reply.expired} == expired
             assert list(reply.mended) == mended
-            assert not resync or released or peer.held.keys() != self.model.held(peer.name)
+            assert reply.serve == serve
+            assert reply.repaired == 0, "nobody meddled"
+            assert not resync, "nobody meddled"
             peer.joined = not resync
+            peer.must_serve = peer.must_serve or serve
             if status != "ok":
                 peer.excluded()
             peer.owes, peer.seeking = peer.owes or invited, peer.seeking or invited

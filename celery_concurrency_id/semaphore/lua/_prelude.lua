@@ -29,6 +29,10 @@ local function slot_state(record)
   return string.match(record, '^[^|]*|(%a)|')
 end
 
+local function slot_worker(record)
+  return string.match(record, '^([^|]*)|') or ''
+end
+
 -- Tasks that wait and that no granted slot is already on its way to fetch.
 local function claimable(id)
   local row = redis.call('HMGET', P .. 'id:' .. id, 'unseen', 'fetching')
@@ -72,11 +76,11 @@ local function wake()
   end
 end
 
--- Frees one slot if it is still held; returns its record, or false.
+-- Frees one slot if the worker still holds it; returns its record, or false.
 local function release(worker, id, token)
   local record = redis.call('HGET', P .. 'slots:' .. id, token)
   redis.call('HDEL', P .. 'held:' .. worker, token)
-  if not record then return false end
+  if not record or slot_worker(record) ~= worker then return false end
   redis.call('HDEL', P .. 'slots:' .. id, token)
   if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end
   return record
@@ -88,7 +92,8 @@ local function expire(worker)
   local held = redis.call('HGETALL', P .. 'held:' .. worker)
   redis.call('ZREM', P .. 'workers', worker)
   redis.call('DEL', P .. 'worker:' .. worker)
-  if fleet then
+  -- Where somebody deleted its hash, it may have been of any fleet.
+  for _, fleet in ipairs(fleet and {fleet} or redis.call('SMEMBERS', P .. 'fleets')) do
     redis.call('ZREM', P .. 'idle:' .. fleet, worker)
     redis.call('SREM', P .. 'members:' .. fleet, worker)
     if redis.call('SCARD', P .. 'members:' .. fleet) == 0 then
@@ -115,19 +120,23 @@ local function forgive()
   end
 end
 
--- 'ok' where the caller may act: the state belongs to this server run, and its lease stands; renews that lease.
+-- 'ok' and the caller's fleet where it may act: the state belongs to this server run, and its lease stands; renews
+-- that lease.
 local function admit(worker, run)
   if redis.call('HGET', P .. 'meta', 'run') ~= run then return 'epoch' end
   forgive()
   local seen = tonumber(redis.call('ZSCORE', P .. 'workers', worker) or nil)
   if not seen then return 'lost' end
-  if now - seen > field(P .. 'worker:' .. worker, 'lease_us') then
+  local row = redis.call('HMGET', P .. 'worker:' .. worker, 'fleet', 'lease_us')
+  -- Somebody deleted the hash: the caller joins again, and its slots are still there for it.
+  if not row[1] or not row[2] then return 'lost' end
+  if now - seen > tonumber(row[2]) then
     expire(worker)
     wake()
     return 'lost'
   end
   redis.call('ZADD', P .. 'workers', int(now), worker)
-  return 'ok'
+  return 'ok', row[1]
 end
 
 -- Milliseconds until grants may go on after a recovery; 0 where none is under way.

@@ -1,4 +1,4 @@
--- beat: renew the caller's lease, end the leases of the dead, mend what disagrees.
+-- beat: renew the caller's lease, end the leases of the dead, find and mend what disagrees.
 -- KEYS[1]  namespace prefix
 -- ARGV[1]  worker
 -- ARGV[2]  server run the caller believes in
@@ -7,21 +7,21 @@
 -- ARGV[5]  the sum of their tokens, each modulo 1000003
 -- ARGV[6]  short tier: milliseconds of silence after which a worker without a mailbox connection is dead
 -- ARGV[7]  number of queues whose length the caller has looked up; then two arguments for each: id, length
--- Returns  {'epoch'} | {'lost'} | {'ok', invited, resync, cursor, expired, mended}
+-- Returns  {'epoch'} | {'lost'} | {'ok', invited, resync, cursor, expired, mended, serve, repaired}
 --          invited   1: work is ready for the caller
 --          resync    1: the slots the server knows are not those the caller holds; join again
 --          cursor    where in its list of ids the caller looks up queue lengths next
 --          expired   {worker, host, slots} for each lease that ended
 --          mended    {id, tasks} for each id with tasks that nobody had announced
+--          serve     1: limits of the fleet's ids are missing; say them again
+--          repaired  how many entries were wrong and have been set right
 
 local worker, run, idle_here = ARGV[1], ARGV[2], ARGV[3] == '1'
 local held_count, held_sum = tonumber(ARGV[4]), tonumber(ARGV[5])
 local short_us, lengths = tonumber(ARGV[6]) * 1000, tonumber(ARGV[7])
 
-local status = admit(worker, run)
+local status, fleet = admit(worker, run)
 if status ~= 'ok' then return {status} end
-
-local fleet = redis.call('HGET', P .. 'worker:' .. worker, 'fleet')
 
 local expired = {}
 for _, silent in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers', '-inf', int(now - short_us), 'LIMIT', 0, 50)) do
@@ -32,9 +32,63 @@ for _, silent in ipairs(redis.call('ZRANGEBYSCORE', P .. 'workers', '-inf', int(
   end
 end
 
-local tokens, sum = redis.call('HKEYS', P .. 'held:' .. worker), 0
-for _, token in ipairs(tokens) do sum = sum + tonumber(token) % 1000003 end
-local resync = (#tokens ~= held_count or sum ~= held_sum) and 1 or 0
+-- What the caller holds has two entries, one under its name and one under the id: both have to be there.
+local held, tokens, sum = redis.call('HGETALL', P .. 'held:' .. worker), 0, 0
+for i = 1, #held, 2 do
+  local record = redis.call('HGET', P .. 'slots:' .. held[i + 1], held[i])
+  if record and slot_worker(record) == worker then
+    tokens, sum = tokens + 1, sum + (tonumber(held[i]) or 0) % 1000003
+  end
+end
+local resync = (tokens ~= held_count or sum ~= held_sum or 2 * tokens ~= #held) and 1 or 0
+
+local serve, repaired = 1 - redis.call('EXISTS', P .. 'serves:' .. fleet), 0
+repaired = repaired + redis.call('SADD', P .. 'members:' .. fleet, worker) + redis.call('SADD', P .. 'fleets', fleet)
+
+-- Holds the slots of an id against those who are said to have them. A slot of nobody is free. One that its worker's own
+-- list lacks is put there: that worker knows whether it holds it, and its next beat shows it the difference.
+local function audit(id)
+  local slots, fetching = P .. 'slots:' .. id, 0
+  if redis.call('HEXISTS', P .. 'id:' .. id, 'limit') == 0 then serve = 1 end
+  local records = redis.call('HGETALL', slots)
+  for i = 1, #records, 2 do
+    local token, owner = records[i], slot_worker(records[i + 1])
+    local leased = redis.call('ZSCORE', P .. 'workers', owner)
+    if not leased and redis.call('PUBLISH', P .. 'mail:' .. owner, 'rejoin') == 0 then
+      redis.call('HDEL', slots, token)
+      redis.call('HDEL', P .. 'held:' .. owner, token)
+      repaired = repaired + 1
+    else
+      if slot_state(records[i + 1]) == 'f' then fetching = fetching + 1 end
+      if redis.call('HGET', P .. 'held:' .. owner, token) ~= id then
+        redis.call('HSET', P .. 'held:' .. owner, token, id)
+        repaired = repaired + 1
+      end
+    end
+  end
+  if fetching ~= field(P .. 'id:' .. id, 'fetching') then
+    redis.call('HSET', P .. 'id:' .. id, 'fetching', fetching)
+    repaired = repaired + 1
+  end
+  refresh(id)
+end
+
+-- One worker of the fleet at a time does that, for some ids: the first to beat after a second. An id with more than 1000
+-- slots is left alone, and no script looks at more than 5000; it begins with another id each time.
+if recovery_ms() == 0 and now - field(P .. 'meta', 'audited:' .. fleet) > 1000000 then
+  local at, serves = redis.call('HGET', P .. 'meta', 'audit:' .. fleet) or '0', P .. 'serves:' .. fleet
+  local scanned = redis.call('SSCAN', serves, at, 'COUNT', 20)
+  redis.call('HSET', P .. 'meta', 'audited:' .. fleet, int(now), 'audit:' .. fleet, scanned[1])
+  local ids, left, first = scanned[2], 5000, math.floor(now / 1000000)
+  for i = 1, #ids do
+    local id = ids[(first + i) % #ids + 1]
+    local size = redis.call('HLEN', P .. 'slots:' .. id)
+    if size <= math.min(left, 1000) then
+      left = left - size
+      audit(id)
+    end
+  end
+end
 
 local mended = {}
 for i = 0, lengths - 1 do
@@ -69,4 +123,4 @@ if now - field(P .. 'meta', 'polled:' .. fleet) > 2000000 then
   cursor = redis.call('HINCRBY', P .. 'meta', 'cursor:' .. fleet, 1)
 end
 
-return {'ok', invited, resync, cursor, expired, mended}
+return {'ok', invited, resync, cursor, expired, mended, serve, repaired}

@@ -62,6 +62,7 @@ for i = 0, count - 1 do
   offered[token] = true
   local record = redis.call('HGET', P .. 'slots:' .. id, token)
   if record then
+    redis.call('HSET', P .. 'held:' .. worker, token, id)
     if slot_state(record) == 'f' and task ~= '' then
       redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1)
       redis.call('HSET', P .. 'slots:' .. id, token, pack_slot(worker, 'r', task))
@@ -74,6 +75,7 @@ for i = 0, count - 1 do
       redis.call('HSET', P .. 'held:' .. worker, token, id)
       touched[id] = true
     else
+      redis.call('HDEL', P .. 'held:' .. worker, token)
       lost[#lost + 1] = token
     end
   end

@@ -21,10 +21,9 @@
 
 local worker, run, want, may_idle, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1', tonumber(ARGV[5])
 
-local status = admit(worker, run)
+local status, fleet = admit(worker, run)
 if status ~= 'ok' then return {status} end
 
-local fleet = redis.call('HGET', P .. 'worker:' .. worker, 'fleet')
 local ready, idle = P .. 'ready:' .. fleet, P .. 'idle:' .. fleet
 local started, touched = {}, {}
 
