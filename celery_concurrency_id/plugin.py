@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
+from celery.app import utils
 from celery.utils.imports import symbol_by_name
 from kombu.utils.objects import cached_property
 
@@ -53,6 +55,7 @@ def install(app: Any) -> None:
     if _STEP in steps:
         return
     steps.add(_STEP)
+    _hide_url()
     if "amqp" in vars(app):
         amqp = app.amqp
         amqp.__class__ = _with_concurrency(type(amqp))
@@ -60,6 +63,13 @@ def install(app: Any) -> None:
             vars(amqp).pop(made, None)
     else:
         app.amqp_cls = _with_concurrency(symbol_by_name(app.amqp_cls))
+
+
+def _hide_url() -> None:
+    """Have ``celery report`` and ``celery inspect conf`` hide our URL, as they hide the broker's password."""
+    hidden: Any = getattr(utils, "HIDDEN_SETTINGS", None)
+    if hidden is not None and not hidden.search("concurrency_url"):
+        vars(utils)["HIDDEN_SETTINGS"] = re.compile(f"{hidden.pattern}|CONCURRENCY_URL", hidden.flags)
 
 
 def _with_concurrency(amqp_cls: type) -> type:

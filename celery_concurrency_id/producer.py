@@ -9,19 +9,22 @@ from .policy import Policy
 
 __all__ = ("announcing", "waiting_key")
 
+#: Bytes.
 _LONGEST_TASK_ID = 128
+_MOST_RETRIES = 2**31 - 1
 
 
 def waiting_key(task_id: Any, retries: Any) -> tuple[str, int]:
     """Return what the semaphore calls a waiting task: its id and its number of retries.
 
-    Both come from messages, which may say anything: an id that is longer than any real one becomes a digest, and
-    retries that are no number become 0.
+    Both come from messages, which may say anything: an id that is longer than any real one, or that cannot be encoded,
+    becomes a digest, and retries that are no number of retries become 0.
     """
     text = str(task_id or "")
-    if len(text) > _LONGEST_TASK_ID:
-        text = hashlib.sha1(text.encode("utf-8", "replace")).hexdigest()
-    return text, retries if type(retries) is int else 0
+    raw = text.encode("utf-8", "surrogatepass")
+    if len(raw) > _LONGEST_TASK_ID or any("\ud800" <= sign <= "\udfff" for sign in text):
+        text = hashlib.sha1(raw).hexdigest()
+    return text, retries if type(retries) is int and 0 <= retries <= _MOST_RETRIES else 0
 
 
 def announcing(send: Callable[..., Any], policy: Policy) -> Callable[..., Any]:

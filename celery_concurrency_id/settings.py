@@ -47,8 +47,8 @@ class Settings:
             ``"terminate"`` (prefork only: it is killed, and a copy of its message goes back into the queue).
     """
 
-    url: str
-    options: Mapping[str, Any] = field(default_factory=dict)
+    url: str = field(repr=False)  # it may hold a password, and so may the options
+    options: Mapping[str, Any] = field(default_factory=dict, repr=False)
     namespace: str = "celery"
     default_limit: int | None = 1
     limits: Mapping[str, int | None] = field(default_factory=dict)

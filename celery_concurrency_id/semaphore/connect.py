@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
@@ -20,26 +21,28 @@ CONNECT_TIMEOUT = 1.0
 COMMAND_TIMEOUT = 2.0
 
 _QUERY = ("db", "virtual_host", "username", "password")
+_EXPECTED = "a redis://, rediss://, unix:// or sentinel:// URL, with signs such as / and @ in a password quoted"
 _SCHEMES = ("redis", "rediss", "unix", "redis+socket", "sentinel")
 
 
 def is_redis_url(url: Any) -> bool:
     """Say whether a URL names a Redis that can hold the semaphore."""
-    return isinstance(url, str) and urlsplit(url.split(";")[0]).scheme in _SCHEMES
+    return isinstance(url, str) and _scheme(url) in _SCHEMES
+
+
+def _scheme(url: str) -> str:
+    return url.partition("://")[0].lower()
 
 
 def redacted(url: str) -> str:
-    """Return a URL without its password, for logs and errors."""
-    hidden = []
-    for part in url.split(";"):
-        split = urlsplit(part)
-        if split.password:
-            part = part.replace(f":{split.password}@", ":**@", 1)
-        query = [pair for pair in parse_qsl(split.query) if "password" in pair[0].lower()]
-        for _, value in query:
-            part = part.replace(value, "**")
-        hidden.append(part)
-    return ";".join(hidden)
+    """Return a URL without its passwords, for logs and errors; also one that is no URL at all.
+
+    What cannot be told from a password is hidden with it: a password may hold any sign that somebody forgot to quote.
+    """
+    url = re.sub(r"(password=)[^&;]*", r"\1**", url, flags=re.IGNORECASE)
+    # Everything from the first colon after a user's name to the last @ that may end a password.
+    parts = re.split(r";(?=[\w+]+://)", url)
+    return ";".join(re.sub(r"(://[^:@/]*):.*@", r"\1:**@", part, flags=re.DOTALL) for part in parts)
 
 
 def connect(url: str, options: dict[str, Any] | None = None, **more: Any) -> redis.Redis:
@@ -54,8 +57,18 @@ def connect(url: str, options: dict[str, Any] | None = None, **more: Any) -> red
         **more: Passed to the client and stronger than anything else.
 
     Raises:
-        InvalidSetting: The URL's scheme is not one of these.
+        InvalidSetting: The URL's scheme is not one of these, or it is no URL.
     """
+    try:
+        return _connect(url, options, more)
+    except (ValueError, TypeError) as exc:
+        if isinstance(exc, InvalidSetting):
+            raise
+        # Not with the cause, which may quote a part of the password.
+        raise InvalidSetting("concurrency_url", redacted(url), _EXPECTED) from None
+
+
+def _connect(url: str, options: dict[str, Any] | None, more: dict[str, Any]) -> redis.Redis:
     options = dict(options or {})
     keywords: dict[str, Any] = {
         "socket_connect_timeout": CONNECT_TIMEOUT,
@@ -67,11 +80,11 @@ def connect(url: str, options: dict[str, Any] | None = None, **more: Any) -> red
         **{key: value for key, value in options.items() if key.startswith("ssl_")},
         **more,
     }
-    scheme = urlsplit(url.split(";")[0]).scheme
+    scheme = _scheme(url)
     if scheme == "sentinel":
         return _from_sentinels(url, options, keywords)
     if scheme not in _SCHEMES:
-        raise InvalidSetting("concurrency_url", redacted(url), "a redis://, rediss://, unix:// or sentinel:// URL")
+        raise InvalidSetting("concurrency_url", redacted(url), _EXPECTED)
     url = _plain(url)
     if scheme == "redis+socket":
         url = "unix" + url[len("redis+socket") :].replace("virtual_host=", "db=")

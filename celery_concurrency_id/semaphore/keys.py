@@ -29,7 +29,8 @@ key                       type    holds
 ``early``                 zset    tasks that started before their announcement came, by when (us); 30 s
 ========================  ======  =============================================================================
 
-Channels: ``mail:WORKER`` (one worker: ``invite``, ``ping``) and ``all`` (every worker: ``rejoin``, ``invite``).
+Channels: ``mail:WORKER`` (one worker: ``invite``, ``ping``, ``rejoin``) and ``all`` (every worker: ``rejoin``,
+``invite``).
 """
 
 from __future__ import annotations

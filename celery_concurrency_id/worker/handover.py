@@ -64,6 +64,7 @@ class HandOver:
         slot.request, slot.began = None, False
         self._handing = slot
         try:
+            _check(message)
             self._on_message(message)
         except Exception:
             logger.exception("concurrency: message %r in the queue of %r cannot be handled", message, slot.id)
@@ -161,6 +162,24 @@ class HandOver:
     def tell(self, kind: str, id: str, request: Any) -> None:
         """Report about a task that is in no slot."""
         self._link.report(Report(kind, id, "", *request.concurrency_key), urgent=kind == "back")
+
+
+def _check(message: Any) -> None:
+    """Refuse what Celery would choke on only after it has made a request: put back, it would come again and again.
+
+    Raises:
+        ValueError: A header is not what any Celery sends.
+    """
+    headers = message.headers if isinstance(message.headers, dict) else {}
+    if isinstance(headers.get("id"), (list, dict)):
+        raise ValueError("its id is no text")
+    limits = headers.get("timelimit")
+    if limits and not (
+        isinstance(limits, (list, tuple))
+        and len(limits) == 2
+        and all(limit is None or type(limit) in (int, float) for limit in limits)
+    ):
+        raise ValueError("its timelimit is not two numbers")
 
 
 def _about(message: Any) -> tuple[str, int]:

@@ -275,9 +275,7 @@ class Link:
             logger.warning("concurrency: the semaphore and this worker disagreed on the slots it holds; mending")
             self.rejoin()
         if beat.repaired:
-            logger.warning(
-                "concurrency: %d entries of the semaphore were wrong, and have been set right", beat.repaired
-            )
+            logger.warning("concurrency: %d entries of the semaphore were wrong, and were set right", beat.repaired)
         if beat.serve:
             logger.warning("concurrency: the semaphore had no limit for some ids; it is told again")
             self._semaphore.serve(self._fleet, self._limits)
