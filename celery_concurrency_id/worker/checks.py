@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from typing import Any
 
 from redis.exceptions import RedisError
@@ -24,17 +25,21 @@ def warn(policy: Policy, app: Any, visibility_timeout: float | None) -> None:
 
 
 def check_redis(policy: Policy) -> list[str]:
-    """Return what is wrong with the semaphore's Redis; nothing if it cannot be reached, which the link tells."""
+    """Return what is wrong with the semaphore's Redis."""
     settings = policy.settings
+    where = redacted(settings.url)
     try:
         client = connect(settings.url, dict(settings.options))
         info: Any = {**client.info("server"), **client.info("memory")}
-    except (RedisError, OSError):
-        return []
+    except (RedisError, OSError) as exc:
+        return [
+            f"Redis at {where} cannot be used ({exc or type(exc).__name__}): start it, or correct concurrency_url, its "
+            "password or concurrency_transport_options"
+        ]
     problems = []
-    where = redacted(settings.url)
     version = str(info.get("redis_version", ""))
-    if tuple(int(part) for part in version.split(".")[:2] if part.isdigit()) < _OLDEST:
+    known = re.match(r"(\d+)\.(\d+)", version)
+    if known and (int(known[1]), int(known[2])) < _OLDEST:
         problems.append(f"Redis {version} at {where} is too old: use 6.2 or newer, or Valkey")
     policy_name = str(info.get("maxmemory_policy", ""))
     if policy_name.startswith("allkeys"):
