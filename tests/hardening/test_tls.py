@@ -9,6 +9,7 @@ from typing import Any, Callable
 import pytest
 
 from hardening.tls import Authority, TLSRedis
+from harness.servers import Servers
 from harness.setup import Setup
 from harness.waiting import stays, wait
 
@@ -21,12 +22,12 @@ def authority(tmp_path: Path) -> Authority:
 
 
 @pytest.fixture
-def server(tmp_path: Path, authority: Authority) -> Iterator[TLSRedis]:
-    server = TLSRedis(tmp_path / "redis-tls", authority)
-    server.start()
-    server.ready()
+def server(servers: Servers, authority: Authority) -> Iterator[TLSRedis]:
+    redis = servers.redis()
+    server = TLSRedis(redis, authority)
     yield server
-    server.teardown()
+    server.close()
+    redis.teardown()
 
 
 def test_broker_and_slots_over_tls(make_setup: Callable[..., Setup], server: TLSRedis, authority: Authority) -> None:

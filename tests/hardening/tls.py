@@ -1,8 +1,11 @@
-"""Certificates made on the spot, and a Redis that shows one."""
+"""Certificates made on the spot, and a Redis behind one."""
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
+import ssl
+import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -11,9 +14,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
-
-from harness.process import free_port
-from harness.redis_server import RedisProcess
 
 
 class Authority:
@@ -76,17 +76,45 @@ class Authority:
         return file
 
 
-class TLSRedis(RedisProcess):
-    """A Redis that speaks TLS on ``tls_port``; the test itself looks in by the plain one."""
+class TLSRedis:
+    """A Redis that is reached by TLS on ``url``; the test itself looks in by the plain port.
 
-    def __init__(self, directory: Path, authority: Authority) -> None:
-        super().__init__(directory, name="redis-tls")
-        self.tls_port = free_port()
-        certificate, key = authority.certify("server")
-        self.argv += ["--tls-port", str(self.tls_port), "--tls-auth-clients", "no"]
-        self.argv += ["--tls-cert-file", str(certificate), "--tls-key-file", str(key)]
-        self.argv += ["--tls-ca-cert-file", str(authority.file)]
+    TLS ends here and not in the server, since not every build of Redis has it (the one in a wheel has not).
+    """
 
-    @property
-    def url(self) -> str:
-        return f"rediss://127.0.0.1:{self.tls_port}/0"
+    def __init__(self, server: Any, authority: Authority) -> None:
+        self.client = server.client
+        self._port = server.celeryconfig["port"]
+        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._context.load_cert_chain(*authority.certify("server"))
+        self._loop = asyncio.new_event_loop()
+        self._listening = self._loop.run_until_complete(
+            asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._context)
+        )
+        port = self._listening.sockets[0].getsockname()[1]
+        self.url = f"rediss://127.0.0.1:{port}/0"
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._thread.start()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._port)
+        await asyncio.gather(self._pump(reader, server_writer), self._pump(server_reader, writer))
+
+    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+    def close(self) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+        for task in asyncio.all_tasks(self._loop):
+            task.cancel()
+        self._listening.close()
+        self._loop.run_until_complete(asyncio.sleep(0))
+        self._loop.close()
