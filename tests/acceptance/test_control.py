@@ -291,7 +291,7 @@ def test_what_an_operator_said_outlasts_a_deployment_and_a_restart_of_redis(
 
 
 def test_what_nobody_serves_and_what_cannot_be_reached_is_said(make_setup: Callable[..., Setup]) -> None:
-    setup = make_setup("-Q", "celery", workers=1)
+    setup = make_setup("-Q", "celery", broker="rabbitmq", workers=1)
     result = setup.send("one")  # the first that this Redis is told of
     control = Concurrency(setup.app)
 

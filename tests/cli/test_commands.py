@@ -144,7 +144,7 @@ def test_doctor_finds_nothing_wrong_and_then_what_is(say: Callable[..., str], ma
     setup = make_setup("-Q", "celery", workers=1)
     setup.send("one")
     wait(lambda: Concurrency(setup.app).show("one").status.waiting == 1, what="it is announced")
-    setup.backend.container.client.config_set("maxmemory-policy", "allkeys-lru")
+    setup.broker.container.client.config_set("maxmemory-policy", "allkeys-lru")
     done = run_command(setup, "concurrency", "doctor", "--json")
     assert done.returncode == 1, done.stderr
     told = json.loads(done.stdout)
