@@ -150,14 +150,17 @@ def test_what_another_fleet_serves_is_left_to_it_and_what_nobody_serves_blocks_n
     server: Server, fleet: Fleet
 ) -> None:
     other = Fleet(server, "other", ["u-{tenant}"], {})
-    fleet.call.learn(Known(f"{name}-{number}", f"{name}-{{tenant}}", 1) for name in "xu" for number in range(6))
+    for name, count in (("u", 6), ("x", 40)):
+        fleet.call.learn(Known(f"{name}-{number:02}", f"{name}-{{tenant}}", 1) for number in range(count))
+        server.advance(1)
     fleet.call.learn([Known("t-1", FAMILY, 1)])
 
-    mine = [id for _ in range(6) for id, _ in fleet.beat(2.1).lookups]
+    mine = [id for _ in range(8) for id, _ in fleet.beat(2.1).lookups]
+    assert server.admin.zrange(f"{PREFIX}fresh", 0, -1) == [f"u-{number:02}" for number in range(6)]
     theirs = [id for _ in range(6) for id, _ in other.beat(2.1).lookups]
 
     assert set(mine) == {"t-1"}
-    assert set(theirs) == {f"u-{number}" for number in range(6)}
+    assert set(theirs) == {f"u-{number:02}" for number in range(6)}
 
 
 def test_a_silent_id_is_offered_once_and_retired_without_a_trace(server: Server, fleet: Fleet) -> None:
