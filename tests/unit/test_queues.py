@@ -78,10 +78,11 @@ def test_choosing_nothing_is_choosing_all(queues: Any, nothing: Any) -> None:
     assert consumed(queues) == ["celery", "slow"]
 
 
-def test_what_the_worker_calls_for_q_and_x_reaches_the_dedicated_queues(make_app: Any, gate: Any) -> None:
+def test_what_the_worker_calls_for_q_and_x_reaches_the_dedicated_queues(make_app: Any, gate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     app = make_app()
     gate(app, concurrency_id="gpu")
     gate(app, "other", concurrency_id="cpu")
+    monkeypatch.setattr("celery._state._task_join_will_block", False)  # a worker sets it for its whole process
     app.Worker(app=app, queues="gpu,celery", exclude_queues=["cpu"], pool="solo")
     assert app.amqp.queues.served() == ["gpu"]
     assert consumed(app.amqp.queues) == ["celery"]
