@@ -78,7 +78,9 @@ def test_choosing_nothing_is_choosing_all(queues: Any, nothing: Any) -> None:
     assert consumed(queues) == ["celery", "slow"]
 
 
-def test_what_the_worker_calls_for_q_and_x_reaches_the_dedicated_queues(make_app: Any, gate: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_worker_calls_for_q_and_x_reaches_the_dedicated_queues(
+    make_app: Any, gate: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = make_app()
     gate(app, concurrency_id="gpu")
     gate(app, "other", concurrency_id="cpu")
