@@ -330,7 +330,7 @@ class Policy:
     @staticmethod
     def _check_limit(task: str, limit: Any) -> int | None:
         if not check_limit(limit):
-            expected = "an int of 1 or more, None for no limit, or a callable that returns one of these for an id"
+            expected = "an int of 1 or more, None for no limit, or a callable"
             raise InvalidOption(task, "concurrency_limit", limit, expected)
         return limit  # type: ignore[no-any-return]  # checked
 

@@ -12,7 +12,8 @@ import pytest
 import celery_concurrency_id
 from celery_concurrency_id import exceptions
 from celery_concurrency_id.policy import MAX_ID_BYTES
-from celery_concurrency_id.semaphore import line, scripts
+from celery_concurrency_id.semaphore import line as producers_line
+from celery_concurrency_id.semaphore import scripts
 from celery_concurrency_id.semaphore.connect import connect, is_redis_url
 from celery_concurrency_id.semaphore.semaphore import RECOVERY_MS, SHORT_TIER
 from celery_concurrency_id.settings import Settings
@@ -161,7 +162,7 @@ CONSTANTS = [
     ("docs/operations.md", "one script every {:g} s", link.BEAT),
     ("docs/what-happens-when.md", "a heartbeat to Redis every {:g} s", link.BEAT),
     ("docs/what-happens-when.md", "for at most {:g} s", RECOVERY_MS / 1000),
-    ("docs/what-happens-when.md", "a time-out of {:g} s", line._TIMEOUT),
+    ("docs/what-happens-when.md", "a time-out of {:g} s", producers_line._TIMEOUT),
     ("docs/what-happens-when.md", "does not come within {:g} s", compat.GET_TIMEOUT),
     ("docs/design.md", "silent for {:g} s, is dead", SHORT_TIER),
     ("docs/design.md", "heartbeats, every {:g} s", link.BEAT),
