@@ -59,17 +59,18 @@ MEDDLING: dict[str, Callable[[redis.Redis], Any]] = {
     "a slot of nobody planted": lambda client: plant(client, "ghost"),
     "all that waits forgotten": lambda client: client.delete(f"{PREFIX}waiting:two"),
 }
-#: What `celery inspect stats` counts when something like this was found.
-COUNTS = ("repairs", "resyncs", "leases_lost", "unannounced")
+#: What `celery inspect stats` counts when something like this was found. Tasks that were not announced are counted too,
+#: but that a few are is nothing wrong: the safety poll may be faster than an announcement.
+COUNTS = ("repairs", "resyncs", "leases_lost")
 #: What the log says then; of tasks that nobody announced, only at level DEBUG.
 LINES = ("were set right", "disagreed on the slots", "had no limit for some ids", "lease lapsed")
 
 
-def found(setup: Setup) -> int:
+def found(setup: Setup, counts: tuple[str, ...] = COUNTS) -> int:
     """How much the workers say that they have found."""
     stats = setup.app.control.inspect(timeout=15, limit=len(setup.workers)).stats() or {}
     assert len(stats) == len(setup.workers)
-    return sum(each["concurrency"][name] for each in stats.values() for name in COUNTS)
+    return sum(each["concurrency"][name] for each in stats.values() for name in counts)
 
 
 def said(setup: Setup) -> int:
@@ -84,7 +85,8 @@ def test_meddling_with_the_keys_under_load_is_mended_counted_and_logged(make_set
     assert (found(setup), said(setup)) == (0, 0), f"nobody has meddled yet; {setup.state()}"
 
     for meddling, meddle in MEDDLING.items():
-        counted, logged, gate = found(setup), said(setup), setup.gate()
+        counts = ("unannounced",) if "waits" in meddling else COUNTS
+        counted, logged, gate = found(setup, counts), said(setup), setup.gate()
         long = setup.send("two", gate=gate)
         setup.wait_running(1, "two")
         load = setup.send_many("two", 30, seconds=0.1)
@@ -102,7 +104,7 @@ def test_meddling_with_the_keys_under_load_is_mended_counted_and_logged(make_set
         gate.open()
         setup.wait_ended([long])
         setup.assert_slots_are_free("two", 2)
-        assert found(setup) > counted, meddling
+        assert found(setup, counts) > counted, meddling
         if "waits" not in meddling:
             assert said(setup) > logged, meddling
     assert not setup.sweep.twice()
