@@ -191,9 +191,18 @@ def test_a_group_is_sent_up_to_the_task_that_is_refused(make_setup: Callable[...
         group(setup.app.signature("one") for _ in range(4)).apply_async()
 
     assert setup.waiting("one") == 2
-    # The one that was refused leaves no subscription to a result that never comes.
+
+
+def test_a_publish_that_is_refused_waits_for_no_result(make_setup: Callable[..., Setup]) -> None:
+    """Celery subscribes to the result before it publishes; a server that is overrun must not collect subscriptions."""
+    setup = make_setup(workers=0, concurrency_max_waiting=2)
+    kept = setup.send_many("one", 2)
+    for _ in range(5):
+        with pytest.raises(QueueFullError):
+            setup.send("one")
+
     client = setup.backend.container.client
-    wait(lambda: len(client.pubsub_channels("celery-task-meta-*")) == 2, what="two results are waited for")
+    wait(lambda: len(client.pubsub_channels("celery-task-meta-*")) == len(kept), what="two results are waited for")
 
 
 def test_without_redis_publishing_goes_on_without_a_bound_and_the_log_says_so_once(
