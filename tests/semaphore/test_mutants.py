@@ -118,33 +118,6 @@ MUTANTS = {
     ),
     "back is no news": ("  redis.call('HINCRBY', P .. 'id:' .. id, 'seq', 1)\nend", "end"),
     "the poll finds nothing": ("if unseen ~= before then", "if false then"),
-    # bounded queues
-    "one more than may wait": ("if size >= most then", "if size > most then"),
-    "a place that nobody counts": (
-        "local size = waiting + redis.call('ZCARD', reserved)",
-        "local size = waiting",
-    ),
-    "the unannounced do not fill a queue": (
-        "redis.call('ZCARD', P .. 'waiting:' .. id) + field(P .. 'id:' .. id, 'unseen')\nlocal size",
-        "redis.call('ZCARD', P .. 'waiting:' .. id)\nlocal size",
-    ),
-    "the dead keep their places": ("redis.call('ZREMRANGEBYSCORE', reserved,", "redis.call('ZCOUNT', reserved,"),
-    "asked twice, counted twice": ("redis.call('ZREM', reserved, member)\n\n", ""),
-    "announced and still reserved": ("redis.call('ZREM', P .. 'reserved:' .. id, member)\nif", "if"),
-    "cancel keeps the place": (
-        "return redis.call('ZREM', P .. 'reserved:' .. id, task .. ':' .. retries)",
-        "return 0",
-    ),
-    "what is being published is taken for unannounced": (
-        "redis.call('ZCARD', P .. 'waiting:' .. id) + on_their_way(id)",
-        "redis.call('ZCARD', P .. 'waiting:' .. id)",
-    ),
-    "what is not due has no place": (
-        "redis.call('ZADD', reserved, int(now + left_us), task .. ':' .. number)",
-        "redis.call('ZCARD', reserved)",
-    ),
-    "what is not due hides the unannounced": ("int(now - 5000000), int(now))", "int(now - 5000000), '+inf')"),
-    "the dead hide their messages": ("int(now - 5000000)", "'-inf'"),
     # an operator's hand
     "an override is not heeded": ("tonumber(row[2] or row[1] or nil), row[3]", "tonumber(row[1] or nil), row[3]"),
     "an override never ends": (
