@@ -104,7 +104,10 @@ def peak_once_set(setup: Setup, control: Concurrency, limit: int) -> int:
 
 @on_both_brokers
 def test_changes_under_load_never_let_more_start_than_they_allow(celery_setup: Setup, control: Concurrency) -> None:
-    results = celery_setup.send_many("eight", 600, seconds=0.02)
+    control.pause("eight")  # until all are there: they must not be over before the limits have changed
+    results = celery_setup.send_many("eight", 400, seconds=0.05)
+    control.set("eight", 1)
+    control.resume("eight")
     celery_setup.wait_running(1, "eight")
     for limit in (3, 6, 1):
         assert peak_once_set(celery_setup, control, limit) <= limit

@@ -10,7 +10,7 @@ from celery import Celery
 from celery_concurrency_id import QueuedTask
 from harness.tasks import work
 
-IDS = ("a*b?[x]", "*", "%s%d", "{x}", "a|b|r|1|", "^(%a)$", "id:\"'`$(x)", "ключ-鍵")
+IDS = ("a*b?[x]", "*", "%s%d", "x}", "a|b|r|1|", "^(%a)$", "id:\"'`$(x)", "ключ-鍵")
 
 
 def name_of(id: str) -> str:

@@ -49,10 +49,11 @@ def test_what_is_wrong_with_redis_and_time_limits_is_said_at_the_start(make_setu
     setup.broker.container.client.config_set("maxmemory-policy", "allkeys-lru")
     setup.start_workers(1, concurrency=1, task_time_limit=100, broker_transport_options={"visibility_timeout": 50})
 
-    wait(lambda: len(found(setup, 1)) == 2, 20, lambda: f"both are found; {setup.state()}")
-    eviction, visibility = found(setup, 1)
+    wait(lambda: len(found(setup, 1)) == 3, 20, lambda: f"all are found; {setup.state()}")
+    eviction, visibility, another = found(setup, 1)
     assert "maxmemory-policy allkeys-lru" in eviction and "set maxmemory-policy to noeviction" in eviction
     assert visibility.startswith("task 'late' may run for 100 s, but the broker delivers")
+    assert another.startswith("task 'late_tenant' may run for 100 s, but the broker delivers")
     assert "raise broker_transport_options['visibility_timeout'] above the time limit" in visibility
     setup.assert_slots_are_free("one", 1)
 
