@@ -101,7 +101,6 @@ MUTANTS = {
         "redis.call('ZADD', P .. 'ready:' .. fleet, int(now), id)",
     ),
     "keeps a slot that others wait for": ("if #first > 1 or (#first == 1 and first[1] ~= id) then return 0 end", ""),
-    "keeps a slot over the limit": ("if free == nil or free < 0 then return 0 end", ""),
     "fetches ahead what others could start": ("return free == 0 and 2 or 1", "return 2"),
     # what waits
     "drop without a look at the sequence": (
@@ -118,34 +117,6 @@ MUTANTS = {
     ),
     "back is no news": ("  redis.call('HINCRBY', P .. 'id:' .. id, 'seq', 1)\nend", "end"),
     "the poll finds nothing": ("if unseen ~= before then", "if false then"),
-    # an operator's hand
-    "an override is not heeded": ("tonumber(row[2] or row[1] or nil), row[3]", "tonumber(row[1] or nil), row[3]"),
-    "an override never ends": (
-        "'-inf', int(now), 'LIMIT', 0, 50)\n  for _, id in ipairs(over)",
-        "'-inf', 0)\n  for _, id in ipairs(over)",
-    ),
-    "an override that ends changes nothing": ("    note_control(id)\n    revise(id)\n", "    note_control(id)\n"),
-    "a new override ends with the old one": (
-        "'override', 'override_until', 'override_by'",
-        "'override', 'override_by'",
-    ),
-    "a pause is not heeded": ("if free and paused then return -1 end", ""),
-    "a pause lets slots be kept": ("if free and paused then return -1 end", "if free and paused then return 0 end"),
-    "nobody is told of a lower limit": ("        redis.call('PUBLISH', P .. 'mail:' .. worker, 'recall ' .. id)\n", ""),
-    "a change wakes nobody": ("revise(id)\nif recovery_ms() == 0 then wake() end", "revise(id)"),
-    "a change makes nothing ready": (
-        "    end\n  end\n  refresh(id)\nend\n\n-- Notes",
-        "    end\n  end\nend\n\n-- Notes",
-    ),
-    "a release by hand wakes nobody": (
-        "refresh(id)\nif recovery_ms() == 0 then wake() end\nreturn {1",
-        "refresh(id)\nreturn {1",
-    ),
-    "a release by hand tells nobody": (
-        "local told = redis.call('PUBLISH', P .. 'mail:' .. worker, 'released ' .. token)",
-        "local told = 0",
-    ),
-    "a reset leaves a trace": ("    redis.call('ZREM', P .. 'controlled', id)\n", ""),
     # recovery
     "no recovery": ("return left > 0 and math.ceil(left / 1000) or 0", "return 0"),
     "waits for nobody": ("      redis.call('SADD', awaited, string.sub(mailbox, #P + 6))\n", ""),
