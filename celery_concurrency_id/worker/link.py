@@ -290,6 +290,11 @@ class Link:
                     self._urgent = True
                 for grant in turn.grants:
                     self._held[grant.token] = (grant.id, "")
+                gone = {each.token for each in turn.verdicts if not each.held and each.token in self._held}
+            if gone:
+                # Somebody deleted them: what becomes of them is for the next join to say.
+                turn = replace(turn, verdicts=tuple(each for each in turn.verdicts if each.token not in gone))
+                self._disagreed()
             self._directory.hear((grant.id, grant.family) for grant in turn.grants if grant.family)
         with self._news:
             if self._recalls != recalls:
@@ -310,7 +315,6 @@ class Link:
             return self._excluded(beat.status)
         self._answered = sent
         self.counts["workers_expired"] += len(beat.expired)
-        self.counts["resyncs"] += beat.resync
         self.counts["repairs"] += beat.repaired + beat.serve
         self.counts["unannounced"] += sum(tasks for _, tasks in beat.mended)
         for _, host, slots in beat.expired:
@@ -318,8 +322,7 @@ class Link:
         for id, tasks in beat.mended:
             logger.debug("concurrency: %d tasks wait in %r that nobody had announced", tasks, id)
         if beat.resync:
-            logger.warning("concurrency: the semaphore and this worker disagreed on the slots it holds; mending")
-            self.rejoin()
+            self._disagreed()
         if beat.repaired:
             logger.warning("concurrency: %d entries of the semaphore were wrong, and were set right", beat.repaired)
         if beat.serve:
@@ -332,6 +335,11 @@ class Link:
             self._owner.look_up(beat.cursor, [id for id, _ in beat.lookups])
         if beat.silent:
             self._owner.silent(beat.silent, sent)
+
+    def _disagreed(self) -> None:
+        self.counts["resyncs"] += 1
+        logger.warning("concurrency: the semaphore and this worker disagreed on the slots it holds; mending")
+        self.rejoin()
 
     def _excluded(self, status: str) -> None:
         self._joined = False

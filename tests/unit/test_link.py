@@ -7,7 +7,7 @@ from typing import Any, Callable
 
 import pytest
 
-from celery_concurrency_id.semaphore.semaphore import Beat, Grant, Joined, Report, Turn
+from celery_concurrency_id.semaphore.semaphore import Beat, Grant, Joined, Report, Turn, Verdict
 from celery_concurrency_id.worker.directory import Directory
 from celery_concurrency_id.worker.link import Link
 from harness.waiting import wait
@@ -25,6 +25,7 @@ class Accounts:
         self.after_turn: Callable[[Turn], Any] = lambda turn: None
         self.after_join: Callable[[], Any] = lambda: None
         self.taken: set[str] = set()
+        self.deleted: set[str] = set()
         self._tokens = 0
 
     def join(self, host: str, fleet: str, lease: float, held: list[tuple[str, str, str]]) -> Joined:
@@ -46,7 +47,9 @@ class Accounts:
             self._tokens += 1
             self.held.add(str(self._tokens))
             grants.append(Grant("gpu", str(self._tokens), 0, 0, True, False))
-        turn = Turn("ok", (), tuple(grants))
+        started = [report.token for report in reports if report.kind == "start"]
+        verdicts = [Verdict(token, True, token not in self.deleted, 0, False) for token in started]
+        turn = Turn("ok", tuple(verdicts), tuple(grants))
         self.after_turn(turn)
         return turn
 
@@ -69,9 +72,11 @@ class Owner:
     def __init__(self) -> None:
         self.tokens: list[str] = []
         self.lost: set[str] = set()
+        self.not_held: set[str] = set()
 
     def turned(self, turn: Turn, want: int) -> None:
         self.tokens += [grant.token for grant in turn.grants]
+        self.not_held |= {verdict.token for verdict in turn.verdicts if not verdict.held}
 
     def joined(self, lost: frozenset[str], blind: bool) -> None:
         self.lost |= lost
@@ -211,6 +216,25 @@ def test_a_true_disagreement_is_counted_logged_and_ended_by_joining_again(
     assert link.counts["resyncs"] == 1
     assert "disagreed" in caplog.text
     assert not beat(link, accounts).resync
+
+
+@pytest.mark.parametrize("taken", [False, True], ids=["free", "taken"])
+def test_a_slot_that_was_deleted_is_lost_only_if_another_worker_took_it(
+    link: Link, accounts: Accounts, owner: Owner, taken: bool
+) -> None:
+    """Worker and semaphore must not end up with different views of it: it would be free for nobody."""
+    token = granted(link, owner)
+    accounts.deleted = {token}
+    accounts.taken = {token} if taken else set()
+
+    link.report(Report("start", "gpu", token, "task"), urgent=True)
+    wait(lambda: link.joins == 2, what="it joins again")
+
+    assert accounts.joins[-1] == {token}
+    wait(lambda: owner.lost == accounts.taken, what="it is told of what is lost")
+    assert owner.not_held == set(), "that is for the join to say"
+    assert not beat(link, accounts).resync
+    assert link.counts["resyncs"] == 1
 
 
 def test_repairs_are_counted_and_logged_and_missing_limits_said_again(
