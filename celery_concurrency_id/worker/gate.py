@@ -450,7 +450,7 @@ class Gate:
         slot.state = State.GONE
         if self._slots.pop(slot.token, None) is not None:
             self._count_out(slot.id)
-            # What is here, or on its way, for a slot that goes must be back in its queue before others may have the slot.
+            # What is here, or on its way, must be back in its queue before others may have the slot.
             if self.fetcher is not None and self._gets.ahead(slot.id):
                 self._gets.settle()
             self._ahead.trim(slot.id)
