@@ -208,9 +208,9 @@ def test_why_says_what_holds_a_task_back(celery_setup: Setup, control: Concurren
     celery_setup.wait_ended([running, *waiting])
     assert wait(lambda: control.why(running.id).state == "done", what="the result is there")
     assert control.why("nobody-knows-it").state == "unknown"
-    parked = celery_setup.send("one", options={"countdown": 600})
+    parked = celery_setup.send("one", options={"countdown": 6})
     wait(lambda: control.why(parked.id).state == "held", what="a worker keeps it until it is due")
-    parked.revoke()
+    celery_setup.wait_ended([parked])
 
 
 def test_workers_carry_out_commands_and_tell_how_ids_are(celery_setup: Setup, control: Concurrency) -> None:
