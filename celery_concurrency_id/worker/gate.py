@@ -451,10 +451,12 @@ class Gate:
         if self._slots.pop(slot.token, None) is not None:
             self._count_out(slot.id)
             # What is here, or on its way, must be back in its queue before others may have the slot.
-            if self.fetcher is not None and self._gets.ahead(slot.id):
-                self._gets.settle()
-            self._ahead.trim(slot.id)
-            self._link.report(report)
+            try:
+                if self.fetcher is not None and self._gets.ahead(slot.id):
+                    self._gets.settle()
+                self._ahead.trim(slot.id)
+            finally:
+                self._link.report(report)
         self._seeking = not self._closing
 
     def _give_back_open(self) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from types import SimpleNamespace
 from typing import Any, Callable
 
 import pytest
 
+from celery_concurrency_id.semaphore.semaphore import Report
+from celery_concurrency_id.worker import gate as gate_module
 from celery_concurrency_id.worker import gets as module
 from celery_concurrency_id.worker.compat import GET_TIMEOUT
 from celery_concurrency_id.worker.gets import Gets
@@ -175,3 +179,24 @@ def test_a_get_that_cannot_be_sent_leaves_no_trace(world: World) -> None:
     assert world.came == [(slot, "a")]
     world.pass_time(10 * GET_TIMEOUT)
     assert not world.timers
+
+
+def test_a_slot_whose_messages_cannot_go_back_is_given_back_all_the_same() -> None:
+    """The broker is lost in the middle of it: who forgets the slot and does not report it leaks it."""
+    reports: list[Report] = []
+
+    def lose() -> None:
+        raise BrokerLost
+
+    gate = object.__new__(gate_module.Gate)
+    slot = Slot("gpu", "1")
+    gate._slots, gate._closing, gate.fetcher = {"1": slot}, False, object()
+    gate._holding, gate._claimable = Counter({"gpu": 1}), {}
+    gate._gets = SimpleNamespace(ahead=lambda id: 1, settle=lose)  # type: ignore[assignment]
+    gate._link = SimpleNamespace(report=reports.append)
+
+    with pytest.raises(BrokerLost):
+        gate._forget(slot, Report("release", "gpu", "1"))
+
+    assert reports == [Report("release", "gpu", "1")]
+    assert not gate._slots and not gate._holding
