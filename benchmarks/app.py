@@ -46,7 +46,7 @@ def define(name: str, limit: int | None) -> None:
             with open(hold) as gate:
                 fcntl.flock(gate, fcntl.LOCK_SH)  # until the benchmark opens the gate; costs nothing meanwhile
         elif seconds:
-            time.sleep(seconds)
+            time.sleep(seconds)  # the task itself
         write("end", name, batch, number)
 
     app.task(**options)(work)

@@ -35,7 +35,7 @@ def wait_until(ready: Callable[[], bool], process: subprocess.Popen[bytes], what
         if time.monotonic() > deadline:
             end_group(process, signal.SIGKILL)
             raise RuntimeError(f"{what} was not ready after {timeout:.0f} s")
-        time.sleep(0.02)
+        time.sleep(0.02)  # between two looks
 
 
 def end_group(process: subprocess.Popen[bytes], sign: signal.Signals) -> None:

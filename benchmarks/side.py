@@ -110,7 +110,7 @@ class Side:
                 raise Stalled(f"{self.name}: waited {STALLED_AFTER:.0f} s for {what}")
 
     def _look(self) -> None:
-        time.sleep(0.02)
+        time.sleep(0.02)  # between two looks
         self.log.read()
         for worker in self._workers:
             worker.check()

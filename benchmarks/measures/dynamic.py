@@ -31,7 +31,7 @@ def start_seconds(side: Side, name: str) -> float:
     worker = Worker(name, TWO_WORKERS[0], side.config.to_environment(), side.directory)
     try:
         while side.log.ready == ready:
-            time.sleep(0.005)
+            time.sleep(0.005)  # between two looks
             side.log.read()
             worker.check()
         return time.monotonic() - began
@@ -41,7 +41,7 @@ def start_seconds(side: Side, name: str) -> float:
 
 def idle(bench: Bench, side: Side) -> float:
     """Redis commands a second of the semaphore while nothing happens."""
-    time.sleep(3.0)
+    time.sleep(3.0)  # what the rounds before have left to do is over
     seconds = bench.choose(full=30, quick=10)
     with Monitor(bench.redis.port) as monitor:
         time.sleep(seconds)  # this is the measurement: a stretch of time in which nothing happens

@@ -25,7 +25,7 @@ def run(bench: Bench) -> list[Row]:
                 batch = side.new_batch()
                 side.publisher.publish(tasks=id_names(ids), batch=batch)
                 side.finished(batch, ids)
-            time.sleep(2.0)
+            time.sleep(2.0)  # what the batch has left to do is over
             with Monitor(bench.redis.port) as monitor:
                 time.sleep(seconds)  # this is the measurement: a stretch of time in which nothing happens
             rows.append(

@@ -33,7 +33,7 @@ def list_(ctx: Any, rate: float | None, as_json_: bool, **kwargs: Any) -> None:
         statuses = control.list()
         speeds = rates.since_last(statuses)
         if rate:
-            time.sleep(rate)
+            time.sleep(rate)  # a rate is of a stretch of time
             statuses = control.list()
             speeds = rates.since_last(statuses)
     if as_json_:

@@ -37,7 +37,7 @@ def watch(ctx: Any, ids: tuple[str, ...], interval: float, count: int | None, as
     try:
         while count is None or looks < count:
             if looks:
-                time.sleep(interval)
+                time.sleep(interval)  # between two looks
             with asking(ctx) as control:
                 statuses = [status for status in control.list() if not ids or status.id in ids]
             speeds, looks = rates.since_last(statuses), looks + 1

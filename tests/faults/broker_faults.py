@@ -83,12 +83,12 @@ def cut(how: str) -> Callable[..., Injury]:
         assert worker.line is not None
         at, lost = now(), worker.logs().count(LOST)
         getattr(worker.line, how)()
-        time.sleep(rng.uniform(0.5, 3))
+        time.sleep(rng.uniform(0.5, 3))  # how long the fault lasts
         # Until it has given up the connection, what it starts cannot be acknowledged. One that runs nothing may not
         # notice for long, and does no harm.
         deadline = time.monotonic() + 12
         while worker.logs().count(LOST) == lost and time.monotonic() < deadline:
-            time.sleep(0.01)
+            time.sleep(0.01)  # between two looks, with a deadline
         worker.line.heal()
         return Injury(at, now(), muted=frozenset([worker.host]))
 

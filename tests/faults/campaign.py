@@ -122,7 +122,7 @@ def _long_one_runs(scene: Scene, seconds: float) -> None:
         young = now() - 500_000_000
         if any(run.tag["seconds"] > 0.7 * seconds and run.start > young for run in scene.sweep.running()):
             return
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks, with a deadline
 
 
 def _excused_losses(scene: Scene, injuries: list[Injury]) -> set[str]:
@@ -137,7 +137,7 @@ def _drain(scene: Scene, load: Load, injuries: list[Injury]) -> None:
     deadline = time.monotonic() + PATIENCE * (15 + scene.redelivery)
     while load.unfinished() - _excused_losses(scene, injuries) and time.monotonic() < deadline:
         scene.revive()
-        time.sleep(0.02)
+        time.sleep(0.02)  # between two looks, with a deadline
 
 
 def _observe(scene: Scene, load: Load, injuries: list[Injury], figures: Figures) -> None:
@@ -165,7 +165,7 @@ def _left_over(scene: Scene) -> dict[str, Any]:
     """What Redis still holds when nothing runs or waits; it gets a few heartbeats to see that for itself."""
     deadline = time.monotonic() + 8 * PATIENCE
     while (left := scene.slots()) and time.monotonic() < deadline:
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks, with a deadline
     return left
 
 

@@ -26,7 +26,7 @@ def restart(forget: bool) -> Callable[..., Injury]:
         scene.semaphore.kill()
         if forget:
             scene.semaphore.forget()
-        time.sleep(rng.uniform(0, 1.5))
+        time.sleep(rng.uniform(0, 1.5))  # how long the fault lasts
         scene.semaphore.start()
         return Injury(at, now())
 
@@ -56,7 +56,7 @@ def pause(scene: Scene, rng: random.Random, load: Load) -> Injury:
     """Redis answers nobody for a while."""
     at, seconds = now(), rng.uniform(0.5, LEASE - 1)
     scene.semaphore.client().execute_command("CLIENT", "PAUSE", int(seconds * 1000), "ALL")
-    time.sleep(seconds)
+    time.sleep(seconds)  # how long the fault lasts
     return Injury(at, now())
 
 
@@ -66,7 +66,7 @@ def freeze(seconds: Callable[[random.Random], float]) -> Callable[..., Injury]:
     def inject(scene: Scene, rng: random.Random, load: Load) -> Injury:
         at = now()
         scene.semaphore.freeze()
-        time.sleep(seconds(rng))
+        time.sleep(seconds(rng))  # how long the fault lasts
         scene.semaphore.thaw()
         return Injury(at, now())
 
@@ -84,7 +84,7 @@ def busy(scene: Scene, rng: random.Random, load: Load) -> Injury:
 
     thread = threading.Thread(target=hog)
     thread.start()
-    time.sleep(rng.uniform(0.5, 1.5))
+    time.sleep(rng.uniform(0.5, 1.5))  # how long the fault lasts
 
     def killed() -> bool:
         try:
@@ -104,7 +104,7 @@ def out_of_memory(seconds: Callable[[random.Random], float]) -> Callable[..., In
     def inject(scene: Scene, rng: random.Random, load: Load) -> Injury:
         at, client = now(), scene.semaphore.client()
         client.config_set("maxmemory", 1)
-        time.sleep(seconds(rng))
+        time.sleep(seconds(rng))  # how long the fault lasts
         client.config_set("maxmemory", 0)
         return Injury(at, now())
 
@@ -131,7 +131,7 @@ def cut(how: str, whom: str, seconds: Callable[[random.Random], float]) -> Calla
         for worker in workers:
             assert worker.proxy is not None
             getattr(worker.proxy, how)()
-        time.sleep(seconds(rng))
+        time.sleep(seconds(rng))  # how long the fault lasts
         for worker in workers:
             assert worker.proxy is not None
             worker.proxy.heal()
