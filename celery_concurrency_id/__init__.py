@@ -5,6 +5,7 @@ from __future__ import annotations
 from .control import Concurrency
 from .exceptions import (
     ConcurrencyError,
+    DeadlockError,
     InvalidControl,
     InvalidOption,
     InvalidSetting,
@@ -14,10 +15,12 @@ from .exceptions import (
 )
 from .plugin import install
 from .task import QueuedTask
+from .yielding import yield_slot
 
 __all__ = (
     "Concurrency",
     "ConcurrencyError",
+    "DeadlockError",
     "InvalidControl",
     "InvalidOption",
     "InvalidSetting",
@@ -26,6 +29,7 @@ __all__ = (
     "SemaphoreUnavailable",
     "UnsupportedBroker",
     "install",
+    "yield_slot",
 )
 
 __version__ = "0.1.0"

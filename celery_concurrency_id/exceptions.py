@@ -6,6 +6,7 @@ from typing import Any
 
 __all__ = (
     "ConcurrencyError",
+    "DeadlockError",
     "InvalidControl",
     "InvalidOption",
     "InvalidSetting",
@@ -70,6 +71,28 @@ class QueueFullError(ConcurrencyError):
 
     def __str__(self) -> str:
         return f"the queue of {self.id!r} is full: {self.size} tasks wait, and concurrency_max_waiting is {self.limit}"
+
+
+class DeadlockError(ConcurrencyError):
+    """A task waits for one that can only run once it ends itself; raised by the ``get`` or ``join`` of a result.
+
+    Attributes:
+        id: The concurrency id.
+        holders: How many slots of it are held, all by tasks that wait like this one.
+        task: Id of the task that waits for its slot.
+    """
+
+    def __init__(self, id: str, holders: int, task: str) -> None:
+        self.id, self.holders, self.task = id, holders, task
+        super().__init__(id, holders, task)  # from these, result backends make it anew
+
+    def __str__(self) -> str:
+        held, verb = ("the only slot", "is") if self.holders == 1 else (f"all {self.holders} slots", "are")
+        return (
+            f"this task would wait for ever: {self.task} waits for a slot of {self.id!r}, and {held} of it {verb} held "
+            "by tasks that wait for such a task, as this one does. Give the slot back while you wait (with "
+            "self.yield_slot(): result.get(...)), or give the task that you wait for another concurrency_id"
+        )
 
 
 class InvalidControl(ConcurrencyError, ValueError):

@@ -8,6 +8,7 @@ from celery import Task
 
 from .plugin import install
 from .policy import UNSET, policy_of
+from .yielding import Yielding, yield_slot
 
 __all__ = ("QueuedTask",)
 
@@ -47,3 +48,10 @@ class QueuedTask(Task):  # type: ignore[type-arg]  # generic for type checkers; 
         if cls.name:
             install(app)
             policy_of(app).add(cls)
+
+    def yield_slot(self) -> Yielding:
+        """Give this task's slot back while the task waits for something else: ``with self.yield_slot(): ...``.
+
+        See ``celery_concurrency_id.yield_slot``; a task needs ``bind=True`` to have a ``self``.
+        """
+        return yield_slot(self)

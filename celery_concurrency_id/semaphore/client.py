@@ -71,6 +71,19 @@ class Client:
         except (RedisError, OSError) as exc:
             raise self._failed(verb, exc) from exc
 
+    def wait_for(self, key: str, seconds: float) -> bool:
+        """Wait until a script has put something into a list; say whether it has. The time must be less than that for
+        a command to be answered.
+
+        Raises:
+            SemaphoreUnavailable: The server cannot be reached.
+        """
+        self.connect()
+        try:
+            return self._execute("BLPOP", self._prefix + key, seconds) is not None
+        except (RedisError, OSError) as exc:
+            raise self._failed("wait", exc) from exc
+
     def _execute(self, *command: Any) -> Any:
         self._connection.send_command(*command)
         return self._connection.read_response()

@@ -1,8 +1,8 @@
 """The Redis keys: every one, its type, what it holds and how long it lives.
 
 All keys of a namespace start with the same prefix, ``concurrency:{NAMESPACE}:``; the braces are a hash tag, so that
-one script can use them together on a cluster. No key but ``reserved:ID`` is given an expiry: a script that ends a
-lease, or that sees a queue run empty, removes what belongs to it.
+one script can use them together on a cluster. No key but ``reserved:ID``, ``came:TOKEN`` and ``blocked:ID`` is given an
+expiry: a script that ends a lease, or that sees a queue run empty, removes what belongs to it.
 
 ========================  ======  =============================================================================
 key                       type    holds
@@ -29,6 +29,10 @@ key                       type    holds
                                   ``paused`` (1), ``paused_at`` (us), ``paused_by``, ``paused_note``
 ``controlled``            zset    ids with an override or a pause, by when that ends by itself (us; inf: never)
 ``slots:ID``              hash    token to ``worker|state|since|task``
+``away:ID``               hash    token to the same, for slots that their tasks have given back for a while
+``back:ID``               zset    tokens of those whose tasks want them again, by since when (us)
+``came:TOKEN``            list    wakes the task that waits for its slot; 10 s
+``blocked:ID``            hash    token to ``at|task:retries``: holders that wait for a task which waits; 10 s
 ``waiting:ID``            zset    ``task:retries``, by when it was announced (us)
 ``reserved:ID``           zset    places in a bounded queue: ``task:retries`` of tasks that are being published, by when
                                   the place was taken (us), and of tasks that are kept until they are due, by when that

@@ -11,6 +11,7 @@ __all__ = ("VERBS", "Script", "load")
 #: Every verb; each has a file of its name in ``lua/``.
 VERBS = (
     *("adopt", "announce", "beat", "cancel", "join", "learn", "leave", "reserve", "retire", "serve", "turn"),
+    *("blocked", "retake", "yield"),  # a running task's
     *("forget", "holders", "ids", "limit", "locate", "overview", "pause", "release"),  # an operator's
 )
 

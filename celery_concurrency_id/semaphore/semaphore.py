@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -120,9 +120,17 @@ class Semaphore:
         self._client = client
         self._worker = worker
 
-    def join(self, host: str, fleet: str, lease: float, held: Iterable[tuple[str, str, str]]) -> Joined:
-        """Begin a lease of ``lease`` seconds with the slots held, each as id, token and task."""
-        slots = list(held)
+    def join(
+        self,
+        host: str,
+        fleet: str,
+        lease: float,
+        held: Iterable[tuple[str, str, str]],
+        away: Collection[str] = (),
+    ) -> Joined:
+        """Begin a lease of ``lease`` seconds with the slots held, each as id, token and task; ``away`` are the tokens
+        of those that their tasks have given back for a while."""
+        slots = [(*slot, int(slot[1] in away)) for slot in held]
         self._client.connect()
         serve, recovery, lost, began = self._client.call(
             "join",

@@ -27,6 +27,7 @@ from .loop import HubLoop, ThreadLoop
 from .lost import LostSlots
 from .mailbox import Mailbox
 from .move import Mover
+from .notes import Notes
 from .parking import Parking
 from .places import places_of
 from .slot import Slot, State
@@ -74,6 +75,7 @@ class Concurrency(bootsteps.StartStopStep):
         self._mailbox = Mailbox(
             self._settings.url, self._settings.namespace, worker, self._mail, self._settings.options
         )
+        self._worker, self._notes = worker, Notes(worker)  # before the pool forks
         self._link = Link(
             semaphore(self._settings.url, self._settings.namespace, worker, dict(self._settings.options)),
             c.hostname,
@@ -83,6 +85,7 @@ class Concurrency(bootsteps.StartStopStep):
             self._mailbox.listening.wait,
             self,
             self._directory,
+            self._notes,
         )
         self._children = Children(self._child_died) if c.hub is not None else None
         original = c.on_task_request
@@ -119,6 +122,7 @@ class Concurrency(bootsteps.StartStopStep):
                 self._lost,
                 SlotEvents(c),
             )
+            self._gate.worker = self._worker
             self._loop.start()
         connection = c.connection
         if c.hub is None:
@@ -166,6 +170,7 @@ class Concurrency(bootsteps.StartStopStep):
         self._link.stop()
         self._mailbox.stop()
         self._loop.stop()
+        self._notes.close()
         if self._children is not None:
             self._children.close()
 

@@ -77,6 +77,8 @@ class Gate:
         self._joins = 0
         self._clock = clock()
         self.fetcher: Any = None
+        #: The worker, as the semaphore knows it.
+        self.worker = ""
 
     # What happens to the worker
 
@@ -256,6 +258,10 @@ class Gate:
             slot.state = State.GONE
         elif self._closing or self.fetcher is None:
             self._give_back(slot)
+        elif self._link.given_back(slot.token):
+            # Its task gave it back for a while, and ended before it had it again: it may be somebody else's.
+            self._give_back(slot)
+            self._schedule()
         elif self._ahead.has(slot.id) and self._may_continue(slot) and self._hand_ready():
             self._serve(slot)
         elif died and not self._hand_ready():

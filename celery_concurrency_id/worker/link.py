@@ -12,6 +12,7 @@ from ..exceptions import SemaphoreUnavailable
 from ..semaphore.semaphore import SHORT_TIER, Report, Semaphore, Turn
 from .compat import clock
 from .directory import Directory
+from .notes import Notes
 
 __all__ = ("Link",)
 
@@ -44,6 +45,7 @@ class Link:
             ``silent(ids and marks, since)`` and ``at_rest()``, called in this thread; ``recalled(id)`` and
             ``released(token)``, in that of the mailbox.
         directory: What is remembered of ids that were made for calls.
+        notes: What tasks say of slots that they have given back for a while.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class Link:
         mailbox_ready: Callable[[float], Any],
         owner: Any,
         directory: Directory,
+        notes: Notes | None = None,
     ) -> None:
         self._semaphore = semaphore
         self._host = host
@@ -65,6 +68,7 @@ class Link:
         self._mailbox_ready = mailbox_ready
         self._owner = owner
         self._directory = directory
+        self._notes = notes
         self._retired: list[tuple[str, str]] = []
         self._clock = clock()
         self._news = threading.Condition()
@@ -108,6 +112,8 @@ class Link:
         """Tell the semaphore what happened to a slot; nobody waits for it."""
         with self._news:
             if report.kind in ("release", "drop"):
+                if self._notes is not None:
+                    self._notes.forget(report.token)
                 if self._held.pop(report.token, None) is not None:
                     self._leaving.add(report.token)
                 urgent = True
@@ -178,6 +184,10 @@ class Link:
             self._held.pop(token, None)
         self._owner.released(token)
 
+    def given_back(self, token: str) -> bool:
+        """Say whether a task has given its slot back for a while, and does not have it again."""
+        return self._notes is not None and self._notes.is_away(token)
+
     def age(self, since: float) -> float:
         """Return the seconds since a moment of this line's clock."""
         return self._clock() - since
@@ -247,7 +257,8 @@ class Link:
         with self._news:
             held = [(id, token, task) for token, (id, task) in self._held.items()]
             self._leaving.clear()  # what is not said to be held is free
-        joined = self._semaphore.join(self._host, self._fleet, self._lease, held)
+        away = self._notes.away() if self._notes is not None else ()
+        joined = self._semaphore.join(self._host, self._fleet, self._lease, held, away)
         if joined.serve or not self._served:
             self._semaphore.serve(self._fleet, self._limits, self._directory.families)
             self._served = True
@@ -302,6 +313,8 @@ class Link:
             self._owner.turned(turn, want)
 
     def _beat(self) -> None:
+        if self._notes is not None and self._notes.take_untold():
+            return self.rejoin()  # which tells it
         sent = self._clock()
         with self._news:
             self._beat_now = False

@@ -64,6 +64,8 @@ class GatedRequest(_Request):  # type: ignore[misc]  # see _Request
         slot.request = self
         self.concurrency_slot = slot
         self.concurrency_home = slot.id
+        self._request_dict["concurrency_worker"] = self.concurrency_gate.worker
+        self._request_dict["concurrency_slot"] = slot.token
         self._request_dict["concurrency_id"] = slot.id
         self._request_dict["concurrency_token"] = int(slot.token or 0)
 

@@ -83,6 +83,62 @@ def collect(self: Task, received: Any, tag: Any = None) -> Any:
         return received
 
 
+def yielding(
+    self: Task,
+    tag: Any = None,
+    away: str | None = None,
+    last: str | None = None,
+    log: str | None = None,
+    fail: str = "",
+) -> list[int]:
+    """Work for a moment, give the slot back until a gate opens, and work on until another one does.
+
+    The truth calls what it does without its slot ``ID-away``. Returns its fencing tokens.
+    """
+    from celery_concurrency_id import yield_slot
+
+    id, tokens = log or self.log_id, [self.request.concurrency_token]
+    with truth.Run(self, tag, id):
+        pass
+    with yield_slot() as given:
+        assert given
+        with truth.Run(self, tag, f"{id}-away") as run:
+            with self.yield_slot() as again:  # inside another one, it is nothing
+                assert not again
+                run.hold(gate=away)
+            if fail:
+                raise ValueError(f"{self.name} was told to fail")
+    tokens.append(self.request.concurrency_token)
+    with truth.Run(self, tag, id) as run:
+        run.hold(gate=last)
+    return tokens
+
+
+def parent(self: Task, child: str, how: str = "get", count: int = 1, **options: Any) -> Any:
+    """Wait for children, as Celery would rather not."""
+    from celery import group
+    from celery.result import allow_join_result
+
+    task = self.app.tasks[child]
+    timeout = 3 if how == "timeout" else None
+    with truth.Run(self, "parent"):
+        if how == "join":
+            with allow_join_result():
+                return group(task.s(tag=tag, **options) for tag in range(count)).apply_async().join()
+        result = task.apply_async(kwargs={"tag": "child", **options})
+        return result.get(timeout=timeout, disable_sync_subtasks=False)
+
+
+def yielding_parent(self: Task, child: str, tag: Any = None) -> Any:
+    """Wait for a child, with the slot given back meanwhile."""
+    with truth.Run(self, tag):
+        result = self.app.tasks[child].delay(tag=f"{tag}'s child")
+    with self.yield_slot():
+        received = result.get(disable_sync_subtasks=False)
+    with truth.Run(self, tag):
+        return received
+
+
 def account_of(*received: Any, tag: Any = None, **options: Any) -> str:
     """Return the concurrency id of a call of ``account``."""
     return f"account-{tag}"
@@ -133,6 +189,11 @@ def define(app: Celery, base: type[Task] | None, many: int = 0) -> None:
     gated(retrying, "retrying", "retrying", 1)
     gated(autoretrying, "autoretrying", "autoretrying", 1, autoretry_for=(ValueError,), default_retry_delay=0)
     gated(collect, "body", "body", 1)
+    gated(yielding, "yields", "one", 1)
+    gated(yielding, "yields_two", "two", 2)
+    gated(parent, "parent", "one", 1)
+    gated(parent, "parent_two", "two", 2)
+    gated(yielding_parent, "yielding_parent", "one", 1)
     for number in range(many):
         gated(work, f"many.{number:03}", f"many.{number:03}", 1)
 

@@ -20,6 +20,12 @@ local function field(key, name)
   return tonumber(redis.call('HGET', key, name) or '0') or 0
 end
 
+-- Milliseconds until grants may go on after a recovery; 0 where none is under way.
+local function recovery_ms()
+  local left = field(P .. 'meta', 'recover_until') - now
+  return left > 0 and math.ceil(left / 1000) or 0
+end
+
 -- Worker, state ('f' fetching or 'r' running), since, task: the task comes last, it may hold any character.
 local function pack_slot(worker, state, task)
   return worker .. '|' .. state .. '|' .. int(now) .. '|' .. task
@@ -31,6 +37,16 @@ end
 
 local function slot_worker(record)
   return string.match(record, '^([^|]*)|') or ''
+end
+
+-- The record of a held slot and the hash it is in: that of the id's slots, or, while its task has given it back for a
+-- while, that of those which are away and count for nothing.
+local function find(id, token)
+  local key = P .. 'slots:' .. id
+  local record = redis.call('HGET', key, token)
+  if record then return record, key end
+  key = P .. 'away:' .. id
+  return redis.call('HGET', key, token), key
 end
 
 -- Tasks that wait and that no granted slot is already on its way to fetch.
@@ -65,7 +81,7 @@ local function serves(fleet, id, family)
 end
 
 -- Puts an id into, or out of, the ready set of every fleet that serves it.
-local function refresh(id)
+local function note_ready(id)
   local free = free_slots(id)
   local ready = free ~= nil and free > 0 and claimable(id) > 0
   local family = ready and redis.call('HGET', P .. 'id:' .. id, 'family')
@@ -78,20 +94,65 @@ local function refresh(id)
   end
 end
 
+-- Whether a task that waits to have its slot again since then came before everything that waits in the queue.
+local function before_all(id, since)
+  local on_the_way = int(math.max(field(P .. 'id:' .. id, 'fetching'), 0))
+  local oldest = redis.call('ZRANGE', P .. 'waiting:' .. id, on_the_way, on_the_way, 'WITHSCORES')[2]
+  return not oldest or tonumber(oldest) >= tonumber(since)
+end
+
+-- Whether a worker may still come for a slot of an id that is ready: for half a second. After that, none has a place for
+-- a task of it: all of them may be kept by tasks that wait for this very slot.
+local function wanted(id)
+  for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
+    local since = redis.call('ZSCORE', P .. 'ready:' .. fleet, id)
+    if since and now - tonumber(since) < 500000 then return true end
+  end
+  return false
+end
+
+-- Gives free slots to the tasks that wait to have theirs again, in turn; says whether it gave any.
+local function hand_back(id)
+  local back, handed = P .. 'back:' .. id, false
+  local first = redis.call('ZRANGE', back, 0, 0, 'WITHSCORES')
+  while first[1] and recovery_ms() == 0 and (free_slots(id) or 0) > 0 and (before_all(id, first[2]) or not wanted(id)) do
+    local record = redis.call('HGET', P .. 'away:' .. id, first[1])
+    redis.call('ZREM', back, first[1])
+    redis.call('HDEL', P .. 'away:' .. id, first[1])
+    if record then
+      redis.call('HSET', P .. 'slots:' .. id, first[1], (string.gsub(record, '|%d+|', '|' .. int(now) .. '|', 1)))
+      redis.call('RPUSH', P .. 'came:' .. first[1], 1)
+      redis.call('PEXPIRE', P .. 'came:' .. first[1], 10000)
+      handed = true
+    end
+    first = redis.call('ZRANGE', back, 0, 0, 'WITHSCORES')
+  end
+  return handed
+end
+
+-- Looks what becomes of an id's free slots, after anything that concerns them.
+local function refresh(id)
+  note_ready(id)
+  if hand_back(id) then note_ready(id) end
+end
+
+-- Tells the holders of an id's slots to keep none of them when their tasks end.
+local function recall(id)
+  local slots, told = redis.call('HGETALL', P .. 'slots:' .. id), {}
+  for i = 2, #slots, 2 do
+    local worker = slot_worker(slots[i])
+    if not told[worker] then
+      told[worker] = true
+      redis.call('PUBLISH', P .. 'mail:' .. worker, 'recall ' .. id)
+    end
+  end
+end
+
 -- An operator changed what an id may do, or that has ended: where more slots are held than it may have, their holders are
 -- told to keep none of them when their tasks end.
 local function revise(id)
   local free = free_slots(id)
-  if free and free < 0 then
-    local slots, told = redis.call('HGETALL', P .. 'slots:' .. id), {}
-    for i = 2, #slots, 2 do
-      local worker = string.match(slots[i], '^[^|]*')
-      if not told[worker] then
-        told[worker] = true
-        redis.call('PUBLISH', P .. 'mail:' .. worker, 'recall ' .. id)
-      end
-    end
-  end
+  if free and free < 0 then recall(id) end
   refresh(id)
 end
 
@@ -139,10 +200,11 @@ end
 
 -- Frees one slot if the worker still holds it; returns its record, or false.
 local function release(worker, id, token)
-  local record = redis.call('HGET', P .. 'slots:' .. id, token)
+  local record, key = find(id, token)
   redis.call('HDEL', P .. 'held:' .. worker, token)
   if not record or slot_worker(record) ~= worker then return false end
-  redis.call('HDEL', P .. 'slots:' .. id, token)
+  redis.call('HDEL', key, token)
+  if key == P .. 'away:' .. id then redis.call('ZREM', P .. 'back:' .. id, token) end
   if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end
   return record
 end
@@ -203,12 +265,6 @@ local function admit(worker, run)
   return 'ok', row[1]
 end
 
--- Milliseconds until grants may go on after a recovery; 0 where none is under way.
-local function recovery_ms()
-  local left = field(P .. 'meta', 'recover_until') - now
-  return left > 0 and math.ceil(left / 1000) or 0
-end
-
 -- How long a place in a bounded queue is kept for a task that is being published, in microseconds.
 local RESERVED_US = 10000000
 
@@ -248,6 +304,6 @@ end
 
 -- Whether an id has waiting or running tasks.
 local function busy(id)
-  local some = redis.call('EXISTS', P .. 'slots:' .. id, P .. 'waiting:' .. id, P .. 'reserved:' .. id)
+  local some = redis.call('EXISTS', P .. 'slots:' .. id, P .. 'away:' .. id, P .. 'waiting:' .. id, P .. 'reserved:' .. id)
   return some > 0 or field(P .. 'id:' .. id, 'unseen') > 0 or redis.call('ZSCORE', P .. 'controlled', id) ~= false
 end

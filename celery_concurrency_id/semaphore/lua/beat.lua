@@ -40,7 +40,7 @@ end
 -- What the caller holds has two entries, one under its name and one under the id: both have to be there.
 local held, tokens, sum = redis.call('HGETALL', P .. 'held:' .. worker), 0, 0
 for i = 1, #held, 2 do
-  local record = redis.call('HGET', P .. 'slots:' .. held[i + 1], held[i])
+  local record = find(held[i + 1], held[i])
   if record and slot_worker(record) == worker then
     tokens, sum = tokens + 1, sum + (tonumber(held[i]) or 0) % 1000003
   end
@@ -54,21 +54,26 @@ repaired = repaired + redis.call('SADD', P .. 'members:' .. fleet, worker) + red
 -- list lacks is put there: that worker knows whether it holds it, and its next beat shows it the difference.
 -- Returns how many slots it looked at.
 local function audit(id, most)
-  local slots, fetching = P .. 'slots:' .. id, 0
-  if redis.call('HLEN', slots) > math.min(most, 1000) then return 0 end
-  local records = redis.call('HGETALL', slots)
-  for i = 1, #records, 2 do
-    local token, owner = records[i], slot_worker(records[i + 1])
-    local leased = redis.call('ZSCORE', P .. 'workers', owner)
-    if not leased and redis.call('PUBLISH', P .. 'mail:' .. owner, 'rejoin') == 0 then
-      redis.call('HDEL', slots, token)
-      redis.call('HDEL', P .. 'held:' .. owner, token)
-      repaired = repaired + 1
-    else
-      if slot_state(records[i + 1]) == 'f' then fetching = fetching + 1 end
-      if redis.call('HGET', P .. 'held:' .. owner, token) ~= id then
-        redis.call('HSET', P .. 'held:' .. owner, token, id)
+  local slots, away, back = P .. 'slots:' .. id, P .. 'away:' .. id, P .. 'back:' .. id
+  local fetching, count = 0, 0
+  if redis.call('HLEN', slots) + redis.call('HLEN', away) > math.min(most, 1000) then return 0 end
+  for _, key in ipairs({slots, away}) do
+    local records = redis.call('HGETALL', key)
+    count = count + #records / 2
+    for i = 1, #records, 2 do
+      local token, owner = records[i], slot_worker(records[i + 1])
+      local leased = redis.call('ZSCORE', P .. 'workers', owner)
+      if not leased and redis.call('PUBLISH', P .. 'mail:' .. owner, 'rejoin') == 0 then
+        redis.call('HDEL', key, token)
+        redis.call('ZREM', back, token)
+        redis.call('HDEL', P .. 'held:' .. owner, token)
         repaired = repaired + 1
+      else
+        if slot_state(records[i + 1]) == 'f' then fetching = fetching + 1 end
+        if redis.call('HGET', P .. 'held:' .. owner, token) ~= id then
+          redis.call('HSET', P .. 'held:' .. owner, token, id)
+          repaired = repaired + 1
+        end
       end
     end
   end
@@ -77,7 +82,7 @@ local function audit(id, most)
     repaired = repaired + 1
   end
   refresh(id)
-  return #records / 2
+  return count
 end
 
 -- One worker of the fleet at a time does that, for some ids: the first to beat after a second. An id with more than 1000

@@ -7,7 +7,7 @@
 -- ARGV[5]  host
 -- ARGV[6]  fleet: names the set of ids that the worker serves
 -- ARGV[7]  lease in milliseconds
--- ARGV[8]  number of slots held; then three arguments for each: id, token, task
+-- ARGV[8]  number of slots held; then four arguments for each: id, token, task, 1 if its task has given it back for a while
 -- Returns  {1 if the fleet's ids have to be registered, recovery in ms, lost tokens, 1 if this join began a recovery}
 
 local worker, run, uptime_us, window_us = ARGV[1], ARGV[2], tonumber(ARGV[3]) * 1000, tonumber(ARGV[4]) * 1000
@@ -57,15 +57,21 @@ redis.call('ZREM', P .. 'idle:' .. fleet, worker)
 
 local offered, lost, touched = {}, {}, {}
 for i = 0, count - 1 do
-  local at = 9 + i * 3
-  local id, token, task = ARGV[at], ARGV[at + 1], ARGV[at + 2]
+  local at = 9 + i * 4
+  local id, token, task, away = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3] == '1'
   offered[token] = true
-  local record = redis.call('HGET', P .. 'slots:' .. id, token)
-  if record then
+  local record, key = find(id, token)
+  if away then
+    -- It needs no room. Where Redis has not heard of it yet, it does now.
+    if key ~= P .. 'away:' .. id then redis.call('HDEL', key, token) end
+    redis.call('HSET', P .. 'away:' .. id, token, record or pack_slot(worker, 'r', task))
+    redis.call('HSET', P .. 'held:' .. worker, token, id)
+    touched[id] = true
+  elseif record then
     redis.call('HSET', P .. 'held:' .. worker, token, id)
     if slot_state(record) == 'f' and task ~= '' then
       redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1)
-      redis.call('HSET', P .. 'slots:' .. id, token, pack_slot(worker, 'r', task))
+      redis.call('HSET', key, token, pack_slot(worker, 'r', task))
       touched[id] = true
     end
   else

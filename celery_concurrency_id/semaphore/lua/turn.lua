@@ -37,11 +37,10 @@ function report.start(id, token, task, number)
 end
 
 function report.resume(id, token, task)
-  local slots = P .. 'slots:' .. id
-  local record = redis.call('HGET', slots, token)
+  local record, key = find(id, token)
   if record then
     if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end
-    redis.call('HSET', slots, token, pack_slot(worker, 'r', task))
+    redis.call('HSET', key, token, pack_slot(worker, 'r', task))
   end
   started[#started + 1] = {id, token, record}
 end
@@ -112,10 +111,11 @@ end
 wake()
 local now_idle = redis.call('ZSCORE', idle, worker) and 1 or 0
 
--- A slot goes back where another id is ready for this fleet, the id is paused, or more are held than the limit allows.
+-- A slot goes back where another id is ready for this fleet, the id is paused, more are held than the limit allows, or a
+-- task waits to have one again: whose turn it is must be seen here.
 local function keep(id)
   local free = free_slots(id)
-  if free == nil or free < 0 then return 0 end
+  if free == nil or free < 0 or redis.call('EXISTS', P .. 'back:' .. id) == 1 then return 0 end
   local first = redis.call('ZRANGE', ready, 0, 1)
   if #first > 1 or (#first == 1 and first[1] ~= id) then return 0 end
   return free == 0 and 2 or 1
