@@ -30,8 +30,8 @@ def yield_slot(task: Any = None) -> Yielding:
 
     Inside ``with yield_slot():`` the slot is anybody's; at its end the task waits for one, in turn: after what was
     published before it began to wait, before what comes later, and under a limit that an operator lowered or a pause
-    like everybody else. Inside another ``yield_slot``, in a task without a limit, and where a task is called and not run
-    by a worker, it does nothing.
+    like everybody else. Inside another ``yield_slot``, in a task without a limit, and where no worker runs the task, it
+    does nothing.
 
     Args:
         task: The task, where it is not ``celery.current_task``.

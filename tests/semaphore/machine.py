@@ -41,6 +41,9 @@ class SemaphoreMachine(RuleBasedStateMachine):
         ]
         return found[pick % len(found)] if found else None
 
+    def _away(self) -> list[Any]:
+        return [(peer, work) for peer in self.world.alive() for work in peer.running() if work.away]
+
     @initialize(first=fleets, second=fleets)
     def two_workers_start(self, first: str, second: str) -> None:
         self.world.start(first)
@@ -122,6 +125,18 @@ class SemaphoreMachine(RuleBasedStateMachine):
         self.world.end(peer, work, chain, retry)
         if tell:
             self.world.turn(peer)
+
+    @precondition(lambda self: self._work(0, running=True))
+    @rule(pick=picks, trouble=troubles)
+    def give_back(self, pick: int, trouble: str) -> None:
+        peer, work = self._work(pick, running=True)
+        self.world.give_back(peer, work, trouble)
+
+    @precondition(lambda self: self._away())
+    @rule(pick=picks, wait=st.sampled_from([True, True, False]), trouble=troubles)
+    def take_again(self, pick: int, wait: bool, trouble: str) -> None:
+        away = self._away()
+        self.world.take_again(*away[pick % len(away)], wait, trouble)
 
     @precondition(lambda self: any(peer.mail for peer in self.world.alive()))
     @rule(pick=picks, lost=st.sampled_from([False, False, True]))

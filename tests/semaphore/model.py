@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from celery_concurrency_id.semaphore.semaphore import RECOVERY_MS, SHORT_TIER, Grant, Report, Verdict
+from celery_concurrency_id.semaphore.tasks import GONE, HELD, UNKNOWN, WAITS
 
 RECOVERY_US = RECOVERY_MS * 1000
 SHORT_US = int(SHORT_TIER * 1e6)
@@ -23,6 +24,8 @@ POLL_US = 2_000_000
 AUDIT_US = 1_000_000
 #: How long a start is remembered whose announcement has not come, in microseconds.
 EARLY_US = 30_000_000
+#: How long a task that came earlier may keep one from having its slot again although nobody has room for it.
+WANTED_US = 500_000
 #: How long a place in a bounded queue is kept for a task whose announcement has not come, in microseconds, and how
 #: long that task may be taken for one that is in the queue.
 RESERVED_US, ON_THEIR_WAY_US = 10_000_000, 5_000_000
@@ -40,6 +43,8 @@ class Id:
     """One concurrency id; ``limit`` is None until somebody says it, and 0 for no limit.
 
     ``override`` and ``pause`` are what an operator said: fields of Redis' hash.
+    ``waiting`` and ``back`` say since when.
+    ``away`` are the slots that their tasks have given back for a while, ``back`` those of them that are wanted again.
     """
 
     limit: int | None = None
@@ -50,10 +55,20 @@ class Id:
     waiting: dict[str, int] = field(default_factory=dict)
     reserved: dict[str, int] = field(default_factory=dict)
     slots: dict[str, Slot] = field(default_factory=dict)
+    away: dict[str, Slot] = field(default_factory=dict)
+    back: dict[str, int] = field(default_factory=dict)
 
     @property
     def fetching(self) -> int:
-        return sum(not slot.running for slot in self.slots.values())
+        return sum(not slot.running for slot in self.all.values())
+
+    @property
+    def all(self) -> dict[str, Slot]:
+        return {**self.slots, **self.away}
+
+    def drop(self, token: str) -> None:
+        for each in (self.slots, self.away, self.back):
+            each.pop(token, None)  # type: ignore[attr-defined]
 
     @property
     def claimable(self) -> int:
@@ -139,12 +154,12 @@ class Model:
         if self.early.pop(f"{task}:{retries}", None) is None:
             state = self.ids[id]
             state.seq += 1
-            state.waiting[f"{task}:{retries}"] = state.seq
-            self._refresh()
+            state.waiting[f"{task}:{retries}"] = self.now
+            self._refresh({id})
             self._wake()
 
     def join(
-        self, worker: str, run: str, uptime_us: int, fleet: str, lasts: int, held: Iterable[tuple[str, str, str]]
+        self, worker: str, run: str, uptime_us: int, fleet: str, lasts: int, held: Iterable[tuple[str, str, str, bool]]
     ) -> tuple[bool, int, list[str], bool]:
         """Return whether to serve, the recovery in ms, the tokens lost and whether a recovery began."""
         self._forgive()
@@ -160,8 +175,8 @@ class Model:
             self.serves[fleet].clear()
         self.leases[worker] = Lease(fleet, lasts, self.now)
         self.idle[fleet].pop(worker, None)
-        lost = self._compare_slots(worker, list(held))
-        self._refresh()
+        lost, touched = self._compare_slots(worker, list(held))
+        self._refresh(touched)
         if not self.recovery_ms:
             self._wake()
         return not self.serves[fleet], self.recovery_ms, lost, began
@@ -178,30 +193,38 @@ class Model:
         self.recover_floor = self.now + (1_000_000 if uptime_us < 2_000_000 else 0)
         self.recover_until = self.now + RECOVERY_US
 
-    def _compare_slots(self, worker: str, held: list[tuple[str, str, str]]) -> list[str]:
-        lost = []
-        for id, token, task in held:
+    def _compare_slots(self, worker: str, held: list[tuple[str, str, str, bool]]) -> tuple[list[str], set[str]]:
+        """Return the tokens lost, and the ids that something happened to."""
+        lost, touched = [], set()
+        for id, token, task, away in held:
             state = self.ids[id]
-            if token in state.slots:
-                slot = state.slots[token]
+            slot = state.all.get(token)
+            if away:
+                state.slots.pop(token, None)
+                state.away[token] = slot or Slot(worker, True, task)
+                touched.add(id)
+            elif slot is not None:
                 if task and not slot.running:
                     slot.running, slot.task = True, task
+                    touched.add(id)
             elif self.recovery_ms or state.limit_now is None or state.room > 0:
                 state.slots[token] = Slot(worker, True, task)
+                touched.add(id)
             else:
                 lost.append(token)
-        offered = {token for _, token, _ in held}
-        for state in self.ids.values():
-            for token in [token for token, slot in state.slots.items() if slot.worker == worker]:
+        offered = {token for _, token, _, _ in held}
+        for id, state in self.ids.items():
+            for token in [token for token, slot in state.all.items() if slot.worker == worker]:
                 if token not in offered:
-                    del state.slots[token]
-        return lost
+                    state.drop(token)
+                    touched.add(id)
+        return lost, touched
 
     def serve(self, fleet: str, limits: dict[str, int]) -> None:
         for id, limit in limits.items():
             self.serves[fleet].add(id)
             self.ids[id].limit = limit
-            self._refresh()
+            self._refresh({id})
         if not self.recovery_ms:
             self._wake()
 
@@ -213,12 +236,13 @@ class Model:
         if status != "ok":
             return status, [], [], 0, False
         fleet = self.leases[worker].fleet
-        started = []
+        started, touched = [], set()
         for report in reports:
             held = self._report(worker, report)
+            touched.add(report.id)
             if report.kind in ("start", "resume"):
                 started.append((report.id, report.token, held))
-        self._refresh()
+        self._refresh(touched)
         granted = []
         while len(granted) < want and not self.recovery_ms and self.ready[fleet]:
             id = self.longest_ready(fleet)
@@ -226,7 +250,7 @@ class Model:
             self.ids[id].slots[str(self.fence)] = Slot(worker, False, "")
             for ready in self.ready.values():
                 ready.pop(id, None)
-            self._refresh()
+            self._refresh({id})
             granted.append((id, str(self.fence), self.ids[id].seq, self.ids[id].claimable))
         if want and not self.recovery_ms:
             if may_idle and len(granted) < want:
@@ -244,22 +268,22 @@ class Model:
     def _report(self, worker: str, report: Report) -> bool:
         """Take in one report; return whether the slot was still held."""
         state = self.ids[report.id]
-        held = report.token in state.slots
+        held = report.token in state.all
         if report.kind in ("start", "skip"):
             self._no_longer_waiting(state, report.task, report.number)
         if report.kind == "park":
             self._no_longer_waiting(state, report.task, report.number)
             state.reserved[f"{report.task}:{report.number}"] = self.now + 1000 * int(report.token)
         if report.kind == "back":
-            state.waiting[f"{report.task}:{report.number}"] = min(state.waiting.values(), default=state.seq) - 1
+            state.waiting[f"{report.task}:{report.number}"] = min(state.waiting.values(), default=self.now) - 1
             state.seq += 1
         if report.kind in ("start", "resume") and held:
-            state.slots[report.token] = Slot(worker, True, report.task)
+            (state.slots if report.token in state.slots else state.away)[report.token] = Slot(worker, True, report.task)
         if report.kind == "drop" and state.seq == report.number:
             state.waiting.clear()
             state.unseen = 0
         if report.kind in ("release", "drop"):
-            state.slots.pop(report.token, None)
+            state.drop(report.token)
         return held
 
     def _no_longer_waiting(self, state: Id, task: str, retries: int) -> None:
@@ -290,6 +314,7 @@ class Model:
         resync = self.held(worker) != set(tokens)
         if not self.recovery_ms and self.now - self.audited.get(fleet, 0) > AUDIT_US:
             self.audited[fleet] = self.now  # it finds nothing: what it would find, no script leaves behind
+            self._refresh(self.serves[fleet])
         mended = []
         for id, length in lengths.items():
             state = self.ids[id]
@@ -297,7 +322,8 @@ class Model:
             unseen, state.unseen = state.unseen, max(0, length - len(state.waiting) - on_their_way)
             if state.unseen > unseen:
                 mended.append((id, state.unseen))
-        self._refresh()
+            if state.unseen != unseen:
+                self._refresh({id})
         invited = False
         if not idle_here:
             self.idle[fleet].pop(worker, None)
@@ -318,6 +344,61 @@ class Model:
         slots = self._expire(worker)
         self._wake()
         return slots
+
+    # A task's verbs
+
+    def give_back(self, worker: str, id: str, token: str) -> bool:
+        """Return whether the worker is known to hold the slot."""
+        state = self.ids[id]
+        slot = state.all.get(token)
+        if slot is None or slot.worker != worker:
+            return False
+        state.drop(token)
+        state.away[token] = slot
+        self._tell(worker, f"recall {id}")
+        self._refresh({id})
+        if not self.recovery_ms:
+            self._wake()
+        return True
+
+    def take_again(self, worker: str, run: str, id: str, token: str, wait: bool) -> tuple[int, int]:
+        """Return what came of it, and the fencing token."""
+        state = self.ids[id]
+        slot = state.all.get(token)
+        if self.run != run:
+            return UNKNOWN, 0
+        if slot is None or slot.worker != worker:
+            return (GONE if worker in self.leases else UNKNOWN), 0
+        if token in state.away:
+            self._lapse()
+            comes = token not in state.back
+            state.back.setdefault(token, self.now)
+            self._refresh({id})
+            if token in state.away:
+                if not wait:
+                    del state.back[token]
+                elif comes:
+                    self._tell_holders(id)
+                if not self.recovery_ms:
+                    self._wake()
+                return WAITS, 0
+        self.fence = max(self.fence + 1, self.now)
+        return HELD, self.fence
+
+    def _hand_back(self, id: str) -> None:
+        """Free slots go to the tasks that want theirs again, in turn."""
+        state = self.ids[id]
+        while state.back and not self.recovery_ms and state.limit_now is not None and state.free > 0:
+            token, since = min(state.back.items(), key=lambda item: item[1])
+            earlier = [at for at in state.waiting.values() if at < since]
+            wanted = any(
+                self.now - self.ready[fleet][id] < WANTED_US for fleet in self.fleets if id in self.ready[fleet]
+            )
+            if len(earlier) > max(state.fetching, 0) and wanted:
+                return
+            del state.back[token]
+            state.slots[token] = state.away.pop(token)
+            self._note_ready()
 
     # An operator's verbs
 
@@ -347,7 +428,7 @@ class Model:
         if slot is None:
             return None
         told = self._tell(slot.worker, f"released {token}")
-        self._refresh()
+        self._refresh({id})
         if not self.recovery_ms:
             self._wake()
         return slot, told
@@ -359,15 +440,18 @@ class Model:
 
     def _changed(self, id: str) -> None:
         self._recall(id)
-        self._refresh()
+        self._refresh({id})
         if not self.recovery_ms:
             self._wake()
 
     def _recall(self, id: str) -> None:
         """Holders of more slots than the id may have keep none of them."""
         if self.ids[id].free < 0:
-            for worker in {slot.worker for slot in self.ids[id].slots.values()}:
-                self._tell(worker, f"recall {id}")
+            self._tell_holders(id)
+
+    def _tell_holders(self, id: str) -> None:
+        for worker in {slot.worker for slot in self.ids[id].slots.values()}:
+            self._tell(worker, f"recall {id}")
 
     def _lapse(self) -> None:
         """Overrides end in time."""
@@ -377,7 +461,7 @@ class Model:
                 self.ids[id].override = {}
                 self._recall(id)
                 self.lapsed = True
-        self._refresh()
+                self._refresh({id})
 
     # What they share
 
@@ -391,7 +475,7 @@ class Model:
 
     def held(self, worker: str) -> set[str]:
         """Return the tokens of the slots that a worker has."""
-        return {token for state in self.ids.values() for token, slot in state.slots.items() if slot.worker == worker}
+        return {token for state in self.ids.values() for token, slot in state.all.items() if slot.worker == worker}
 
     def longest_ready(self, fleet: str) -> str:
         return min(self.ready[fleet], key=lambda id: (self.ready[fleet][id], id))
@@ -403,7 +487,7 @@ class Model:
         fetched ahead that another worker could start.
         """
         free, limited = self.ids[id].free, self.ids[id].limit_now is not None
-        keep = limited and free >= 0 and set(self.ready[fleet]) <= {id}
+        keep = limited and free >= 0 and not self.ids[id].back and set(self.ready[fleet]) <= {id}
         return keep, keep and free == 0
 
     def _admit(self, worker: str, run: str) -> str:
@@ -434,13 +518,20 @@ class Model:
             if lease.fleet not in self.fleets:
                 self.serves[lease.fleet].clear()
         held = self.held(worker)
+        touched = {id for id, state in self.ids.items() if held & set(state.all)}
         for state in self.ids.values():
             for token in held:
-                state.slots.pop(token, None)
-        self._refresh()
+                state.drop(token)
+        self._refresh(touched)
         return len(held)
 
-    def _refresh(self) -> None:
+    def _refresh(self, touched: Iterable[str]) -> None:
+        """Which ids are ready is always known; what becomes of free slots is looked at where something happened."""
+        self._note_ready()
+        for id in sorted(touched):
+            self._hand_back(id)
+
+    def _note_ready(self) -> None:
         for fleet in [*self.ready, *self.fleets]:
             served = self.serves[fleet] if fleet in self.fleets else set()
             ready = {id for id in served if self.ids[id].is_ready}

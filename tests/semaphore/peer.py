@@ -12,6 +12,7 @@ from celery_concurrency_id.exceptions import SemaphoreUnavailable
 from celery_concurrency_id.semaphore import keys
 from celery_concurrency_id.semaphore.client import Client
 from celery_concurrency_id.semaphore.semaphore import Report, Semaphore
+from celery_concurrency_id.semaphore.tasks import Holder, TaskVerbs
 from semaphore.server import PREFIX, Server
 
 #: What may go wrong with a call.
@@ -90,6 +91,7 @@ class Work:
     ahead: bool
     task: str = ""
     retries: int = 0
+    away: bool = False
 
 
 class Peer:
@@ -110,6 +112,8 @@ class Peer:
         self.name, self.fleet, self.limits = name, fleet, limits
         self.client = TroubledClient(server)
         self.semaphore = Semaphore(self.client, name)
+        self.tasks_client = TroubledClient(server)
+        self.tasks = TaskVerbs(self.tasks_client)
         self.mailbox = Mailbox(server, name)
         self.held: dict[str, Work] = {}
         self.leaving: set[str] = set()
@@ -142,6 +146,9 @@ class Peer:
     def running(self) -> list[Work]:
         return [work for work in self.held.values() if work.task]
 
+    def holder(self, work: Work) -> Holder:
+        return Holder(self.name, work.id, work.token)
+
     def begin(self, work: Work, kind: str, task: str, retries: int) -> None:
         """Start a task in a slot, by ``start``, or ``resume`` where it was fetched ahead."""
         work.task, work.retries = task, retries
@@ -158,3 +165,4 @@ class Peer:
         self.alive = False
         self.mailbox.close()
         self.client.close()
+        self.tasks.close()

@@ -20,7 +20,10 @@ local read = {hash = 'HGETALL', set = 'SMEMBERS'}
 local all = {}
 for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
   local kind = redis.call('TYPE', key).ok
-  local value = read[kind] and redis.call(read[kind], key) or redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+  -- A list wakes a task that waits, and what a task is blocked by is a hint: they go by themselves.
+  local hint = kind == 'list' or string.find(key, ':blocked:', 1, true)
+  local value = hint and {} or read[kind] and redis.call(read[kind], key)
+    or redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
   all[#all + 1] = {string.sub(key, #ARGV[1] + 1), kind, value}
 end
 return all
@@ -77,7 +80,7 @@ class Server:
                 state[key] = set(value)
             elif name == "waiting":
                 state[key] = value[::2]
-            elif name == "slots":
+            elif name in ("slots", "away"):
                 state[key] = {token: _slot(record) for token, record in pairs.items()}
             elif kind == "zset" or name in ("id", "meta", "worker"):
                 state[key] = {field: _number(text) for field, text in pairs.items() if field != "host"}
@@ -118,7 +121,9 @@ def expected(model: Model) -> dict[str, Any]:
         state[f"waiting:{id}"] = sorted(each.waiting, key=each.waiting.__getitem__)
         state[f"reserved:{id}"] = dict(each.reserved)
         state[f"slots:{id}"] = {token: (s.worker, "r" if s.running else "f", s.task) for token, s in each.slots.items()}
-        for token, slot in each.slots.items():
+        state[f"away:{id}"] = {token: (s.worker, "r" if s.running else "f", s.task) for token, s in each.away.items()}
+        state[f"back:{id}"] = dict(each.back)
+        for token, slot in each.all.items():
             state.setdefault(f"held:{slot.worker}", {})[token] = id
     return _without_nothing(state)
 

@@ -17,6 +17,7 @@ from typing import Any, Callable
 from celery_concurrency_id.exceptions import SemaphoreUnavailable
 from celery_concurrency_id.semaphore.operator import OperatorVerbs
 from celery_concurrency_id.semaphore.semaphore import SHORT_TIER, Report
+from celery_concurrency_id.semaphore.tasks import GONE, HELD
 from semaphore.model import Model
 from semaphore.peer import NEVER_SENT, REPLY_LOST, Peer, TroubledClient, Work
 from semaphore.server import Server, expected
@@ -92,6 +93,7 @@ class World:
         for peer in self.alive():
             self.cut(peer)
             peer.client.close()
+            peer.tasks.close()
         self.producer.close()
         self.operator.close()
         self.server.restart(keeps_data)
@@ -251,13 +253,15 @@ class World:
     def join(self, peer: Peer, trouble: str = "", and_serve: bool = True) -> None:
         self.tick()
         held = [(work.id, work.token, work.task) for work in peer.held.values()]
+        away = {work.token for work in peer.held.values() if work.away}
         peer.leaving.clear()
         uptime_us = self.server.uptime_ms * 1000
 
         def modelled() -> Any:
-            return self.model.join(peer.name, self.server.run, uptime_us, peer.fleet, int(LEASE * 1e6), held)
+            said = [(*slot, slot[1] in away) for slot in held]
+            return self.model.join(peer.name, self.server.run, uptime_us, peer.fleet, int(LEASE * 1e6), said)
 
-        joined = self._call(peer, trouble, lambda: peer.semaphore.join("host", peer.fleet, LEASE, held), modelled)
+        joined = self._call(peer, trouble, lambda: peer.semaphore.join("host", peer.fleet, LEASE, held, away), modelled)
         if joined is not None:
             reply, (serve, recovery, lost, began) = joined
             said, wanted = (reply.serve, reply.recovery, reply.began), (serve, recovery / 1000, began)
@@ -424,11 +428,46 @@ class World:
             self.publish(work.id, task=task, retries=retries + 1)
         work.task = ""
         more = work.claimable > 0 or peer.ahead[work.id]
-        if not (chain and work.keep and more and self._fresh(peer)):
+        if work.away or not (chain and work.keep and more and self._fresh(peer)):
             peer.forget(work, "release")
             if not peer.running():
                 self.put_back(peer)
         self._check()
+
+    def give_back(self, peer: Peer, work: Work, trouble: str = "") -> None:
+        """A task gives its slot back for a while. If Redis cannot be told, its worker does that by joining again."""
+        self.tick()
+        work.away = True
+        peer.tasks_client.trouble = trouble
+        try:
+            said = peer.tasks.give_back(peer.holder(work))
+        except SemaphoreUnavailable:
+            peer.joined = False
+            if trouble == REPLY_LOST:
+                self.model.give_back(peer.name, work.id, work.token)
+        else:
+            assert said == self.model.give_back(peer.name, work.id, work.token)
+        self._check(called=trouble != NEVER_SENT)
+
+    def take_again(self, peer: Peer, work: Work, wait: bool = True, trouble: str = "") -> None:
+        """The task wants its slot again; where it has it, it makes sure."""
+        for _ in range(2):
+            self.tick()
+            peer.tasks_client.trouble = trouble
+            try:
+                said = peer.tasks.take_again(peer.holder(work), wait)
+            except SemaphoreUnavailable:
+                said = None
+            wanted = None
+            if trouble != NEVER_SENT:
+                wanted = self.model.take_again(peer.name, self.server.run, work.id, work.token, wait)
+            assert said is None or said == wanted, f"{work.token} of {work.id!r}: {said}, not {wanted}"
+            work.away = said is None or said[0] not in (HELD, GONE)
+            if said is not None and said[0] == GONE:
+                peer.held.pop(work.token, None)  # it goes on, beside the limit
+            self._check(called=said is not None)
+            if work.away:
+                return
 
     def read_mail(self, peer: Peer, lost: bool = False) -> None:
         while peer.mail:
@@ -481,7 +520,7 @@ class World:
         for peer in self.alive():
             if self.server.now - peer.answered < SHORT_TIER * 1e6:
                 for work in peer.held.values():
-                    held[work.id] += work.token not in self._doubtful
+                    held[work.id] += work.token not in self._doubtful and not work.away
         for id, state in self.model.ids.items():
             limit = state.limit_now or math.inf
             most = max(held[id], len(state.slots))
@@ -528,8 +567,7 @@ class World:
         for _ in range(40):
             self.advance(1100)
             for peer in self.alive():
-                for work in peer.running():
-                    self.end(peer, work)
+                self._end_all(peer)
                 self.put_back(peer)
                 self.beat(peer, look_up=True)
             self._work_until_quiet()
@@ -548,8 +586,7 @@ class World:
                     peer.seeking, peer.seeks_at = True, 0
                 for work in peer.open_slots():
                     self.fetch(peer, work)
-                for work in peer.running():
-                    self.end(peer, work)
+                self._end_all(peer)
                 if peer.seeking or peer.reports or not peer.joined:
                     busy = True
                     self.turn(peer, want=1)
@@ -557,6 +594,14 @@ class World:
                 return
         raise AssertionError("workers are busy with nothing")
 
+    def _end_all(self, peer: Peer) -> None:
+        """End what runs, but what has given back its slot waits until it has it again."""
+        for work in peer.running():
+            if work.away:
+                self.take_again(peer, work)
+            if not work.away:
+                self.end(peer, work)
+
     def _is_done(self) -> bool:
         ids = self.model.ids.values()
-        return not any(self.queues.values()) and not any(each.slots or each.claimable > 0 for each in ids)
+        return not any(self.queues.values()) and not any(each.all or each.claimable > 0 for each in ids)
