@@ -42,7 +42,9 @@ UNSET: Any = _Unset()
 
 
 #: What a task says that has no options of its own.
-_NOTHING = SimpleNamespace(concurrency_id=None, concurrency_limit=UNSET, concurrency_max_waiting=UNSET)
+_NOTHING = SimpleNamespace(
+    concurrency_id=None, concurrency_limit=UNSET, concurrency_max_waiting=UNSET, concurrency_observe=UNSET
+)
 
 
 class Policy:
@@ -62,6 +64,7 @@ class Policy:
         self._announcer: Any = None
         self._reservations: Any = None
         self._bounds: dict[str, dict[str, int | None]] = {}
+        self._observe: dict[str, dict[str, bool]] = {}
         self._configured: Any = None
         self._own: dict[str, Any] = {}
         self._looked_up: set[str] = set()
@@ -178,7 +181,7 @@ class Policy:
         Raises:
             InvalidOption: An option is wrong.
         """
-        option, limit, bound = (option_of(task, name) for name in TASK_OPTIONS)
+        option, limit, bound, observe = (option_of(task, name) for name in TASK_OPTIONS)
         if is_dynamic(option):
             id = Family(task.name, option).name
         else:
@@ -188,6 +191,8 @@ class Policy:
         if bound is not UNSET and not check_limit(bound):
             expected = "an int of 1 or more, None for no bound, or no option at all"
             raise InvalidOption(task.name, "concurrency_max_waiting", bound, expected)
+        if observe is not UNSET and not isinstance(observe, bool):
+            raise InvalidOption(task.name, "concurrency_observe", observe, "True, False, or no option at all")
         return id
 
     def _add(self, task: Any) -> None:
@@ -204,6 +209,8 @@ class Policy:
             self._warn_of_difference(id)
         if task.concurrency_max_waiting is not UNSET:
             self._bounds.setdefault(id, {})[task.name] = task.concurrency_max_waiting
+        if task.concurrency_observe is not UNSET:
+            self._observe.setdefault(id, {})[task.name] = task.concurrency_observe
 
     def remove(self, name: str) -> None:
         """Forget a task, where it is bound anew with other options."""
@@ -213,6 +220,7 @@ class Policy:
             self.families.pop(name, None)
             self._explicit.get(id, {}).pop(name, None)
             self._bounds.get(id, {}).pop(name, None)
+            self._observe.get(id, {}).pop(name, None)
             self.gated = frozenset(self.ids.values())
 
     def gates(self, name: str) -> bool:
@@ -271,13 +279,33 @@ class Policy:
             return min(numbers) if numbers else None
         return self.settings.default_limit
 
+    def observes(self, id: str, family: str = "") -> bool:
+        """Say whether the limit of an id only watches: by the setting, else if some task says so and none says no.
+
+        Args:
+            family: The family of an id that was made for a call.
+        """
+        setting = self.settings.observe
+        if isinstance(setting, bool):
+            return setting
+        if any(name in (id, family) or fnmatchcase(id, name) for name in setting or ()):
+            return True
+        said = self._observe.get(family or id, {}).values()
+        return bool(said) and all(said)
+
+    def told(self, id: str, family: str = "") -> int:
+        """Return what the semaphore is told of an id's limit: the limit, 0 for none, or a negative number for one that
+        only watches."""
+        limit = self.limit_of(id, family) or 0
+        return -limit if limit and self.observes(id, family) else limit
+
     def known(self, id: str, family: str) -> Known:
         """Return what the semaphore has to know of an id that was made for a call.
 
         Raises:
             InvalidOption: A callable limit returned something else than a limit.
         """
-        return Known(id, family, self.limit_of(id, family) or 0)
+        return Known(id, family, self.told(id, family))
 
     def max_waiting_of(self, id: str, family: str = "") -> int | None:
         """Return how many tasks of an id may wait: by its setting, else the lowest explicit one, else the default.

@@ -14,7 +14,7 @@ from .semaphore.semaphore import SHORT_TIER
 __all__ = ("TASK_OPTIONS", "Settings", "check_limit", "tasks_of")
 
 #: What ``concurrency_tasks`` may say of a task: the options of a ``QueuedTask``.
-TASK_OPTIONS = ("concurrency_id", "concurrency_limit", "concurrency_max_waiting")
+TASK_OPTIONS = ("concurrency_id", "concurrency_limit", "concurrency_max_waiting", "concurrency_observe")
 
 #: Seconds: an id must outlive what workers and producers know of it only for a moment.
 SHORTEST_ID_TTL = 4.0
@@ -41,6 +41,8 @@ class Settings:
             over the decorators.
         max_waiting: ``concurrency_max_waiting``: how many tasks of an id may wait. A number is for ids where nobody
             names one; a dict of numbers by id or glob stands over the decorators.
+        observe: ``concurrency_observe``: whether limits only watch: ``True`` or ``False`` for every id, or a list of ids
+            or globs, where the decorators say it of the others.
         lease_ttl: ``concurrency_lease_ttl``: seconds until the slots of a worker that is silent, but still connected,
             are free.
         id_ttl: ``concurrency_id_ttl``: seconds after which an id that was made for a call, and that nobody has used
@@ -59,6 +61,7 @@ class Settings:
     limits: Mapping[str, int | None] = field(default_factory=dict)
     tasks: Mapping[str, Mapping[str, Any] | None] = field(default_factory=dict)
     max_waiting: int | Mapping[str, int | None] | None = None
+    observe: bool | tuple[str, ...] | None = None
     lease_ttl: float = 15.0
     id_ttl: float = 3600.0
     fetch_ahead: bool = True
@@ -97,6 +100,7 @@ class Settings:
         elif not check_limit(self.max_waiting):
             expected = "an int of 1 or more, None, or a dict of these by id or glob"
             raise InvalidSetting("concurrency_max_waiting", self.max_waiting, expected)
+        self._check_observe()
         shortest = 2 * SHORT_TIER
         if (
             isinstance(self.lease_ttl, bool)
@@ -115,6 +119,15 @@ class Settings:
         if self.on_lease_lost not in ("continue", "terminate"):
             raise InvalidSetting("concurrency_on_lease_lost", self.on_lease_lost, '"continue" or "terminate"')
 
+    def _check_observe(self) -> None:
+        observe: Any = self.observe
+        if observe is None or isinstance(observe, bool):
+            return
+        if not isinstance(observe, (list, tuple, set, frozenset)) or not all(
+            isinstance(name, str) and name for name in observe
+        ):
+            raise InvalidSetting("concurrency_observe", observe, "True, False, or a list of ids or globs")
+
     def _check_each(self, name: str, numbers: Mapping[str, int | None]) -> None:
         for id, number in numbers.items():
             if not isinstance(id, str) or not check_limit(number):
@@ -124,7 +137,17 @@ class Settings:
 
 _UNSET = object()
 #: Settings that are taken as they are.
-_PLAIN = ("namespace", "default_limit", "limits", "max_waiting", "lease_ttl", "id_ttl", "fetch_ahead", "on_lease_lost")
+_PLAIN = (
+    "namespace",
+    "default_limit",
+    "limits",
+    "max_waiting",
+    "observe",
+    "lease_ttl",
+    "id_ttl",
+    "fetch_ahead",
+    "on_lease_lost",
+)
 
 
 def tasks_of(conf: Any) -> Mapping[str, Mapping[str, Any] | None]:

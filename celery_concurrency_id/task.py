@@ -29,6 +29,10 @@ class QueuedTask(Task):  # type: ignore[type-arg]  # generic for type checkers; 
             publish raises ``QueueFullError``. Unset: what other tasks of the id say (the lowest holds), else the
             setting ``concurrency_max_waiting``, which is ``None``.
 
+        concurrency_observe: ``True``: the limit only watches, and stops nothing (see ``Concurrency.observed``), unless
+            another task of the id says ``False``. Unset: what other tasks of the id say. The setting
+            ``concurrency_observe`` stands over it.
+
     Raises:
         InvalidOption: When the task is bound to an app and an option is wrong.
     """
@@ -38,6 +42,7 @@ class QueuedTask(Task):  # type: ignore[type-arg]  # generic for type checkers; 
     concurrency_id: str | Callable[..., str] | None = None
     concurrency_limit: int | Callable[[str], int | None] | None = UNSET
     concurrency_max_waiting: int | None = UNSET
+    concurrency_observe: bool = UNSET
 
     Request = "celery_concurrency_id.worker.request:GatedRequest"
     Strategy = "celery_concurrency_id.worker.strategy:gated"

@@ -9,10 +9,10 @@ from __future__ import annotations
 from .change import drain, pause, purge, release, reset, resume, set_
 from .doctor import doctor
 from .group import concurrency
-from .look import list_, show, why
+from .look import list_, observed, show, why
 from .watch import watch
 
 __all__ = ("concurrency",)
 
-for _command in (list_, show, why, set_, reset, pause, resume, drain, purge, release, watch, doctor):
+for _command in (list_, show, observed, why, set_, reset, pause, resume, drain, purge, release, watch, doctor):
     concurrency.add_command(_command)

@@ -1,4 +1,4 @@
-"""``list``, ``show`` and ``why``."""
+"""``list``, ``show``, ``observed`` and ``why``."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from celery.platforms import EX_UNAVAILABLE
 
 from .group import as_json, asking, command, id_argument, json_option
 from .rates import Rates
-from .text import details_text, printable, status_table
+from .text import details_text, observed_text, printable, status_table
 
-__all__ = ("list_", "show", "why")
+__all__ = ("list_", "observed", "show", "why")
 
 
 @command("list")
@@ -58,6 +58,20 @@ def show(ctx: Any, id: str, head: int, as_json_: bool, **kwargs: Any) -> None:
         as_json(ctx, details)
     else:
         ctx.obj.echo(details_text(details))
+
+
+@command("observed")
+@id_argument
+@click.option("--anew", cls=CeleryOption, is_flag=True, help="Begin anew after that.")
+@json_option
+def observed(ctx: Any, id: str, anew: bool, as_json_: bool, **kwargs: Any) -> None:
+    """Show what the limit of ID, which only watches, would have done."""
+    with asking(ctx) as control:
+        figures = control.observed(id, anew)
+    if as_json_:
+        as_json(ctx, figures)
+    else:
+        ctx.obj.echo(observed_text(figures))
 
 
 @command("why")

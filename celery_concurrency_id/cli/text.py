@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
-from ..control.views import IdDetails, IdStatus, Override
+from ..control.views import IdDetails, IdStatus, Observed, Override
 from ..control.why import seconds
 
-__all__ = ("details_text", "limit_text", "line_of", "printable", "status_table", "table")
+__all__ = ("details_text", "limit_text", "line_of", "observed_text", "printable", "status_table", "table")
 
 
 def printable(text: str) -> str:
@@ -31,6 +31,7 @@ def limit_text(limit: int | None) -> str:
 def line_of(status: IdStatus) -> str:
     """Return how an id is, on one line."""
     source = f"override, else {limit_text(status.code_limit)}" if status.override else status.source
+    source += f", observes {status.observes}" if status.observes else ""
     return printable(
         f"{status.id}: limit {limit_text(status.limit)} ({source}), {status.running} running, "
         f"{status.waiting} waiting" + (", paused" if status.pause else "")
@@ -54,7 +55,7 @@ def status_table(statuses: Iterable[IdStatus], rates: dict[str, float] | None = 
 def _source(status: IdStatus) -> str:
     override = status.override
     if override is None:
-        return status.source
+        return f"{status.source}, observes {status.observes}" if status.observes else status.source
     return f"override by {override.by}{_left(override)}, else {limit_text(status.code_limit)}"
 
 
@@ -98,3 +99,27 @@ def details_text(details: IdDetails) -> str:
         if more > 0:
             parts.append(f"and {more} more")
     return "\n".join(parts)
+
+
+def observed_text(observed: Observed) -> str:
+    """Return what a limit that only watches would have done."""
+    lines = [
+        f"{observed.id}: a limit of {observed.limit}, watching for {seconds(observed.seconds)}",
+        f"{observed.tasks} tasks started, {observed.running} run now, {observed.peak} at once at the most",
+        f"{observed.waited} would have waited{_percent(observed)}, {observed.line} at once at the most, "
+        f"{observed.waiting} would wait now",
+    ]
+    waits = (observed.wait_mean, observed.wait_median, observed.wait_95, observed.wait_longest)
+    if None not in waits:
+        mean, median, most, longest = (seconds(wait or 0.0) for wait in waits)
+        lines.append(
+            f"for {mean} on average; half of them up to {median}, 95 of 100 up to {most}, the longest {longest}"
+        )
+    if observed.beyond:
+        lines.append(f"{observed.beyond} more came when 1000 would have waited already: this limit is far too low")
+    return "\n".join(map(printable, lines))
+
+
+def _percent(observed: Observed) -> str:
+    counted = observed.tasks - observed.beyond
+    return f" ({100 * observed.waited / counted:.0f} %)" if counted else ""

@@ -3,6 +3,17 @@
 from __future__ import annotations
 
 from .concurrency import Concurrency
-from .views import Drained, Holder, IdDetails, IdStatus, Override, Pause, Waiting, Why
+from .views import Drained, Holder, IdDetails, IdStatus, Observed, Override, Pause, Waiting, Why
 
-__all__ = ("Concurrency", "Drained", "Holder", "IdDetails", "IdStatus", "Override", "Pause", "Waiting", "Why")
+__all__ = (
+    "Concurrency",
+    "Drained",
+    "Holder",
+    "IdDetails",
+    "IdStatus",
+    "Observed",
+    "Override",
+    "Pause",
+    "Waiting",
+    "Why",
+)

@@ -16,7 +16,8 @@ from ..semaphore.operator import OperatorVerbs
 from .broker import purged
 from .checked import checked_expires, checked_limit, checked_text, checked_token, unknown_id
 from .look import details, gated, known_ids, line_to, statuses
-from .views import Drained, Holder, IdDetails, IdStatus, Why
+from .observe import observed_of
+from .views import Drained, Holder, IdDetails, IdStatus, Observed, Why
 from .why import explain
 
 __all__ = ("Concurrency",)
@@ -73,6 +74,24 @@ class Concurrency:
         if not task:
             raise InvalidControl("why", "task_id", task_id, "the id of a task")
         return explain(self._app, task)
+
+    def observed(self, id: str, anew: bool = False) -> Observed:
+        """Return what a limit that only watches (``concurrency_observe``) would have done since it began.
+
+        Args:
+            id: The concurrency id.
+            anew: Whether to begin anew after that.
+
+        Raises:
+            InvalidControl: The id's limit does not only watch.
+        """
+        with line_to(self._app) as line:
+            self._check_id("observed", id, line)
+            now, figures, running, waiting = line.observed(id, anew)
+            if not figures and not self._status(line, id).observes:
+                expected = f"an id with concurrency_observe; the limit of {id!r} does not only watch"
+                raise InvalidControl("observed", "id", id, expected)
+            return observed_of(id, now, figures, running, waiting, self._status(line, id).observes or 0)
 
     # Change
 

@@ -57,10 +57,8 @@ def details(app: Any, line: OperatorVerbs, id: str, head: int) -> IdDetails:
 def _status(row: Row, now: float, policy: Policy) -> IdStatus:
     override, pause = _override(row), _pause(row)
     known = row.id in policy.gated
-    if row.limit is not None:
-        code_limit, agreed = row.limit or None, known and policy.limit_of(row.id) == (row.limit or None)
-    else:
-        code_limit, agreed = policy.limit_of(row.id), True
+    told = policy.told(row.id) if row.limit is None else -row.observes or row.limit
+    code_limit, agreed = (told if told > 0 else None), row.limit is None or (known and policy.told(row.id) == told)
     source = "override" if override else policy.source_of(row.id) if agreed else "workers"
     return IdStatus(
         id=row.id,
@@ -74,6 +72,7 @@ def _status(row: Row, now: float, policy: Policy) -> IdStatus:
         oldest_wait=None if row.since is None else max(0.0, now - row.since),
         workers=row.workers,
         taken=row.announced - row.waiting,
+        observes=-told if told < 0 else None,
     )
 
 

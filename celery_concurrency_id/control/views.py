@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ("Drained", "Holder", "IdDetails", "IdStatus", "Override", "Pause", "Waiting", "Why")
+__all__ = ("Drained", "Holder", "IdDetails", "IdStatus", "Observed", "Override", "Pause", "Waiting", "Why")
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class IdStatus:
         oldest_wait: Seconds since the first waiting task was announced; None where none waits, or none was announced.
         workers: Workers that are alive and serve it.
         taken: Announced tasks that have left the queue so far: the difference of two looks makes a rate.
+        observes: The limit that only watches; None where there is none. ``limit`` is then None, or an override.
     """
 
     id: str
@@ -71,6 +72,7 @@ class IdStatus:
     oldest_wait: float | None
     workers: int
     taken: int
+    observes: int | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +122,48 @@ class IdDetails:
     status: IdStatus
     holders: tuple[Holder, ...]
     head: tuple[Waiting, ...]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What a limit that only watches would have done since it began to watch.
+
+    Attributes:
+        id: The concurrency id.
+        limit: The limit that is tried.
+        since: When it began.
+        seconds: How long ago that is.
+        tasks: Tasks that started since.
+        running: How many run now.
+        peak: The most that ran at once: a limit of so many would have stopped nothing.
+        waited: How many tasks would have waited for a slot.
+        waiting: How many of those that run, or have ended, would still wait now.
+        line: The most that would have waited at once.
+        wait_mean: Seconds that those which would have waited would have waited, on average, as far as they would have
+            started by now; None where there is none.
+        wait_median: The wait that half of them would not have exceeded, in seconds; rounded up to a power of two of
+            milliseconds.
+        wait_95: The same for 95 of 100.
+        wait_longest: The longest wait of one of them, in seconds.
+        beyond: Tasks that came while 1000 would have waited already. They are in none of the other figures but
+            ``tasks`` and ``peak``: where there are any, the limit is far too low, and the waits would have been longer.
+    """
+
+    id: str
+    limit: int
+    since: float
+    seconds: float
+    tasks: int
+    running: int
+    peak: int
+    waited: int
+    waiting: int
+    line: int
+    wait_mean: float | None
+    wait_median: float | None
+    wait_95: float | None
+    wait_longest: float | None
+    beyond: int
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,8 @@ key                       type    holds
 ``serves:FLEET``          set     ids, and families of ids, that a fleet's workers serve
 ``ready:FLEET``           zset    ids with a free slot and a waiting task, by since when (us)
 ``idle:FLEET``            zset    workers with a free place and nothing to do, by since when (us)
-``id:ID``                 hash    ``limit`` (0: none), ``seq`` announcements so far, ``unseen`` waiting tasks that
-                                  were not announced, ``fetching`` slots granted but not yet started in; of an id
+``id:ID``                 hash    ``limit`` (0: none, negative: it only watches), ``seq`` announcements so far,
+                                  ``unseen`` waiting tasks that were not announced, ``fetching`` slots granted but not yet started in; of an id
                                   made for a call also ``family`` and ``retiring`` (us) until when its queue may be
                                   about to be deleted; what an operator said: ``override`` the limit that stands over
                                   it, ``override_until`` and ``override_at`` (us), ``override_by``, ``override_note``;
@@ -33,6 +33,16 @@ key                       type    holds
 ``back:ID``               zset    tokens of those whose tasks want them again, by since when (us)
 ``came:TOKEN``            list    wakes the task that waits for its slot; 10 s
 ``blocked:ID``            hash    token to ``at|task:retries``: holders that wait for a task which waits; 10 s
+``observed:ID``           hash    of a limit that only watches: ``limit``, ``since`` (us), ``tasks`` that started, the
+                                  ``peak`` of what ran at once; and what it would have done: ``waited`` how many would
+                                  have waited, ``begun`` those of them that began there, ``wait`` (us) and ``longest`` (us)
+                                  for how long, ``over:K`` how many for more than 2**(K-1) and at most 2**K ms, ``line``
+                                  the longest line, ``beyond`` how many came when that was as long as is followed,
+                                  ``busy`` slots taken there now
+``trial:ID``              hash    ``token:started`` of what is there, to since when (us) it runs there; for what waits
+                                  there nothing, or how long it took (us); 1000 wait at most
+``line:ID``               zset    what waits there, by since when (us)
+``ends:ID``               zset    what has really ended, by when it ends there (us)
 ``waiting:ID``            zset    ``task:retries``, by when it was announced (us)
 ``reserved:ID``           zset    places in a bounded queue: ``task:retries`` of tasks that are being published, by when
                                   the place was taken (us), and of tasks that are kept until they are due, by when that

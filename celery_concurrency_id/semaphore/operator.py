@@ -19,7 +19,7 @@ _LOOKS = 4000
 
 class Row(NamedTuple):
     """How an id is; ``limit`` is None where no worker has said one, and 0 for none; ``fields`` are the other fields
-    of its hash, by name."""
+    of its hash, by name; ``observes`` is the limit that only watches, 0 for none."""
 
     id: str
     limit: int | None
@@ -30,6 +30,7 @@ class Row(NamedTuple):
     announced: int
     since: float | None
     workers: int
+    observes: int = 0
 
     def time(self, field: str) -> float | None:
         """Return a field that is a time."""
@@ -106,6 +107,13 @@ class OperatorVerbs:
             ]
         return slots, places
 
+    def observed(self, id: str, anew: bool) -> tuple[float, dict[str, int], int, int]:
+        """Return the time, the figures of a limit that only watches (none where there are none), how many tasks run
+        and how many of them would wait; and, if told to, begin anew."""
+        at, figures, running, line = self._client.call("observed", id, int(anew))
+        words = [_text(each) for each in figures]
+        return at / 1e6, {name: int(value) for name, value in zip(words[::2], words[1::2])}, int(running), int(line)
+
     def limit(self, id: str, limit: int | None, lasts: float, by: str, note: str) -> bool:
         """Set an operator's limit (0: none) for so many seconds (0: until it is changed); None goes back to the
         code's. Return whether there was one before."""
@@ -139,9 +147,9 @@ _FIELDS = (
 def _row(id: str, values: list[Any], running: int, waiting: int, since: Any, workers: int) -> Row:
     fields = {name: _text(value) for name, value in zip(_FIELDS, values) if value is not None}
     limit, unseen, seq = fields.pop("limit", None), int(fields.pop("unseen", 0)), int(fields.pop("seq", 0))
-    return Row(
-        id, None if limit is None else int(limit), fields, running, waiting, unseen, seq, _time(since), int(workers)
-    )
+    said = None if limit is None else int(limit)
+    observes = -min(said or 0, 0)
+    return Row(id, 0 if observes else said, fields, running, waiting, unseen, seq, _time(since), int(workers), observes)
 
 
 def _slot(token: str, record: str, host: str, heard: Any) -> SlotRow:

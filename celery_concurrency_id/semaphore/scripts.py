@@ -12,7 +12,7 @@ __all__ = ("VERBS", "Script", "load")
 VERBS = (
     *("adopt", "announce", "beat", "cancel", "join", "learn", "leave", "reserve", "retire", "serve", "turn"),
     *("blocked", "retake", "yield"),  # a running task's
-    *("forget", "holders", "ids", "limit", "locate", "overview", "pause", "release"),  # an operator's
+    *("forget", "holders", "ids", "limit", "locate", "observed", "overview", "pause", "release"),  # an operator's
 )
 
 

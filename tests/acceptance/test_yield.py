@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import redis
+import os
+import signal
+from typing import Callable
 
+import pytest
+import redis
+from celery.exceptions import SoftTimeLimitExceeded, TimeoutError
+
+from celery_concurrency_id import Concurrency, DeadlockError, yield_slot
 from celery_concurrency_id.policy import policy_of
-from harness.fixtures import _shared
-from harness.setup import Setup
-from harness.waiting import wait
+from harness.fixtures import in_processes_and_threads, on_both_brokers
+from harness.setup import Setup, alive
+from harness.sweep import Run
+from harness.waiting import stays, wait
 
 PREFIX = "concurrency:{celery}:"
-in_processes_and_threads = _shared(("redis", "rabbitmq"), ("prefork", "threads"))
 
 
 def semaphore_of(setup: Setup) -> redis.Redis:
@@ -43,3 +50,152 @@ def test_a_slot_that_is_given_back_is_used_by_others_and_taken_again_in_turn(cel
     assert celery_setup.sweep.peak("one") == 1
     assert then > first, "its fencing token is newer than those of the tasks that ran meanwhile"
     celery_setup.assert_slots_are_free("one", 1)
+
+
+@on_both_brokers
+def test_whatever_ends_a_task_without_its_slot_leaves_nothing_behind(celery_setup: Setup) -> None:
+    never, gate, away = celery_setup.gate(), celery_setup.gate(), celery_setup.gate()
+    first = celery_setup.send("yields", tag="killed while away", away=never)
+    os.kill(celery_setup.wait_running(1, "one-away")[0].pid, signal.SIGKILL)
+    back = celery_setup.send("yields", tag="killed while it waits", away=away)
+    limited = celery_setup.send("yields", tag="too late", away=away, options={"soft_time_limit": 8})
+    failing = celery_setup.send("yields", tag="fails", away=away, fail="yes")
+    waiters = wait(lambda: (runs := in_their_bodies(celery_setup)) and len(runs) == 3 and runs, what=celery_setup.state)
+    holder = celery_setup.send("one", tag="holder", gate=gate)
+    celery_setup.wait_running(1, "one")
+    away.open()
+    wait_for_returners(celery_setup, "one", 3)
+    os.kill(next(run.pid for run in waiters if run.task == back.id), signal.SIGKILL)
+    with pytest.raises(SoftTimeLimitExceeded):
+        limited.get(timeout=30)
+    assert not failing.ready(), "its error is told once it has its slot again"
+    assert [run.tag for run in celery_setup.running("one")] == ["holder"]
+    gate.open()
+
+    with pytest.raises(ValueError, match="told to fail"):
+        failing.get(timeout=30)
+    celery_setup.wait_ended([holder])
+    assert celery_setup.sweep.peak("one", killed={first.id, back.id}) == 1
+    celery_setup.assert_slots_are_free("one", 1)
+
+
+def in_their_bodies(setup: Setup) -> list[Run]:
+    """Return what runs without its slot, and was not killed."""
+    return [run for run in setup.running("one-away") if alive(run.pid)]
+
+
+@on_both_brokers
+def test_redis_may_lose_its_data_while_slots_are_given_back(celery_setup: Setup) -> None:
+    gates = [celery_setup.gate() for _ in range(4)]
+    for tag, gate in (("stays away", gates[0]), ("waits", gates[1])):
+        celery_setup.send("yields_two", tag=tag, away=gate)
+    celery_setup.wait_running(2, "two-away")
+    holders = [celery_setup.send("two", tag=f"holder {number}", gate=gates[2 + number]) for number in range(2)]
+    celery_setup.wait_running(2, "two")
+    gates[1].open()
+    wait_for_returners(celery_setup, "two")
+
+    with semaphore_of(celery_setup) as client:
+        client.delete(*client.keys(f"{PREFIX}*"))  # not the broker's messages, which may be there, too
+        client.script_flush()
+    wait_for_returners(celery_setup, "two")  # by the word of their worker
+
+    assert {run.tag for run in celery_setup.running("two")} == {"holder 0", "holder 1"}
+    gates[2].open()
+    wait(lambda: celery_setup.sweep.tags("two").count("waits") == 2, what=celery_setup.state)
+    more = celery_setup.send("two", tag="more")
+    celery_setup.wait_ended([more])  # the slot of what is away is free for it
+    gates[0].open()
+    wait(lambda: celery_setup.sweep.tags("two").count("stays away") == 2, what=celery_setup.state)
+    gates[3].open()
+    celery_setup.wait_ended(holders)
+    assert celery_setup.sweep.peak("two") == 2
+    celery_setup.assert_slots_are_free("two", 2)
+
+
+@pytest.mark.faults
+def test_without_redis_a_task_waits_for_its_slot_until_its_time_is_over(make_setup: Callable[..., Setup]) -> None:
+    setup = make_setup(broker="rabbitmq", workers=1)
+    away, after, never = setup.gate(), setup.gate(), setup.gate()
+    setup.send("yields_two", tag="goes on", away=away)
+    setup.send("yields_two", tag="too late", away=away, options={"soft_time_limit": 6})
+    setup.wait_running(2, "two-away")
+
+    setup.backend.container.kill()
+    away.open()
+    wait(lambda: not setup.running("two-away"), what=setup.state)
+    wait(lambda: "Soft time limit (6s) exceeded" in setup.worker.logs(), 30, what=setup.state)
+    assert setup.sweep.tags("two") == ["goes on", "too late"] or setup.sweep.tags("two") == ["too late", "goes on"]
+    setup.backend.container.start()
+
+    wait(lambda: setup.sweep.tags("two")[2:] == ["goes on"], 30, what=setup.state)
+    # To give it back while Redis is away is made good for: its worker tells it.
+    last = setup.send("yields_two", tag="gives back", away=after, last=never)
+    setup.wait_running(1, "two-away")
+    after.open()
+    wait(lambda: len(setup.running("two")) == 1, what=setup.state)
+    never.open()
+    setup.wait_ended([last])
+    setup.assert_slots_are_free("two", 2)
+    assert setup.sweep.peak("two") == 2
+
+
+def test_a_pause_and_a_lowered_limit_hold_what_wants_its_slot_again(celery_setup: Setup) -> None:
+    control = Concurrency(celery_setup.app)
+    away, gate = celery_setup.gate(), celery_setup.gate()
+    back = [celery_setup.send("yields_two", tag=tag, away=away, last=gate) for tag in range(2)]
+    celery_setup.wait_running(2, "two-away")
+    control.pause("two")
+    away.open()
+    wait_for_returners(celery_setup, "two", 2)
+    control.set("two", 1)
+    stays(lambda: not celery_setup.running("two"), 1.5, "nothing goes on while it is paused")
+    control.resume("two")
+    celery_setup.wait_running(1, "two")
+    stays(lambda: len(celery_setup.running("two")) == 1, 1.5, "one at a time")
+    control.reset("two")
+    celery_setup.wait_running(2, "two")
+    gate.open()
+    assert all(then > first for first, then in (result.get(timeout=30) for result in back))
+    celery_setup.assert_slots_are_free("two", 2)
+
+
+@on_both_brokers
+def test_a_task_that_waits_for_itself_is_told_so_and_one_that_gives_its_slot_back_is_not(celery_setup: Setup) -> None:
+    alone = celery_setup.send("parent", "one")
+    with pytest.raises(DeadlockError, match="yield_slot") as raised:
+        alone.get(timeout=30)
+    assert (raised.value.id, raised.value.holders) == ("one", 1)
+    joined = celery_setup.send("parent", "one", "join", 2)
+    with pytest.raises(DeadlockError):
+        joined.get(timeout=30)
+    patient = celery_setup.send("parent", "one", "timeout")
+    with pytest.raises(TimeoutError, match="would wait for ever"):
+        patient.get(timeout=30)
+
+    both = [celery_setup.send("parent_two", "two", seconds=0.1) for _ in range(2)]
+    ends = [result.get(timeout=30, propagate=False) for result in both]
+    assert any(isinstance(end, DeadlockError) for end in ends), ends
+    wait(lambda: celery_setup.sweep.tags("two").count("child") == 2, what=celery_setup.state)
+    wait(lambda: not celery_setup.running("two"), what=celery_setup.state)
+    # A child that will have its turn is waited for, for longer than the first looks.
+    gate = celery_setup.gate()
+    celery_setup.send("two", gate=gate, tag="stranger")
+    celery_setup.wait_running(1, "two")
+    honest = celery_setup.send("parent_two", "two")
+    celery_setup.wait_running(2, "two")
+    stays(lambda: {run.tag for run in celery_setup.running("two")} == {"parent", "stranger"}, 2.5, "it waits")
+    gate.open()
+    assert honest.get(timeout=30) == "child"
+
+    yielding = [celery_setup.send("yielding_parent", "one", tag=tag) for tag in range(3)]
+    assert [result.get(timeout=60) for result in yielding] == [f"{tag}'s child" for tag in range(3)]
+    assert celery_setup.sweep.peak("one") == 1
+    assert celery_setup.sweep.peak("two") == 2
+    celery_setup.assert_slots_are_free("one", 1)
+
+
+def test_where_no_worker_gave_a_slot_there_is_none_to_give_back(celery_setup: Setup) -> None:
+    task = celery_setup.app.tasks["one"]
+    with yield_slot() as given, task.yield_slot() as of_a_task:
+        assert (given, of_a_task) == (False, False)

@@ -27,7 +27,7 @@ MUTANTS = {
     # slots
     "ignores the limit": ("return limit - redis.call('HLEN', P .. 'slots:' .. id)", "return limit"),
     "limit off by one": ("return limit - redis.call('HLEN'", "return 1 + limit - redis.call('HLEN'"),
-    "takes no limit for none free": ("if limit == 0 then return math.huge, paused end", ""),
+    "takes no limit for none free": ("if limit <= 0 then return math.huge, paused end", ""),
     "frees a slot twice": (
         "if not record or slot_worker(record) ~= worker then return false end",
         "if not record then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) return false end",

@@ -10,6 +10,7 @@ import pytest
 import celery_concurrency_id as package
 from celery_concurrency_id import (
     ConcurrencyError,
+    DeadlockError,
     InvalidControl,
     InvalidOption,
     InvalidSetting,
@@ -19,6 +20,7 @@ from celery_concurrency_id import (
 )
 
 ERRORS = [
+    DeadlockError("gpu_queue", 2, "c0ffee"),
     InvalidControl("set", "limit", 0, "an int"),
     InvalidOption("resize", "concurrency_limit", 0, "an int"),
     InvalidSetting("concurrency_url", "amqp://", "a Redis"),

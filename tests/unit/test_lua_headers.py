@@ -12,6 +12,7 @@ import pytest
 from celery_concurrency_id.semaphore.operator import OperatorVerbs
 from celery_concurrency_id.semaphore.scripts import VERBS
 from celery_concurrency_id.semaphore.semaphore import Known, Report, Semaphore
+from celery_concurrency_id.semaphore.tasks import Holder, TaskVerbs
 
 LUA = files("celery_concurrency_id.semaphore").joinpath("lua")
 PRELUDE = LUA.joinpath("_prelude.lua").read_text(encoding="utf-8")
@@ -37,12 +38,20 @@ OPERATOR_CALLS: dict[str, Any] = {
     "ids": lambda operator, things: operator.ids(),
     "limit": lambda operator, things: operator.limit("id", 3, 1.5, "who", "why"),
     "locate": lambda operator, things: operator.locate("task", 3, ["id"] * things),
+    "observed": lambda operator, things: operator.observed("id", True),
     "overview": lambda operator, things: operator.overview(["id"] * things),
     "pause": lambda operator, things: operator.pause("id", True, "who", "why"),
     "release": lambda operator, things: operator.release("id", "1"),
 }
+#: The same for the verbs of a running task.
+HOLDER = Holder("worker", "id", "1")
+TASK_CALLS: dict[str, Any] = {
+    "blocked": lambda tasks, things: tasks.blocked(HOLDER, ["task"] * things, True),
+    "retake": lambda tasks, things: tasks.take_again(HOLDER, True),
+    "yield": lambda tasks, things: tasks.give_back(HOLDER),
+}
 #: How many arguments the header promises for each thing of a list, and the replies that a binding can read.
-EACH = {"beat": 2, "join": 3, "learn": 3, "locate": 1, "overview": 1, "retire": 2, "serve": 2, "turn": 5}
+EACH = {"beat": 2, "blocked": 1, "join": 4, "learn": 3, "locate": 1, "overview": 1, "retire": 2, "serve": 2, "turn": 5}
 REPLIES: dict[str, Any] = {
     "beat": [b"lost"],
     "join": [1, 0, [], 0],
@@ -55,11 +64,15 @@ REPLIES: dict[str, Any] = {
     "serve": 1,
     "cancel": 1,
     "reserve": [1, 0],
+    "blocked": [0, b"", 0],
+    "retake": [1, b"1"],
+    "yield": 1,
     "forget": 0,
     "holders": [1, [], []],
     "ids": [],
     "limit": 1,
     "locate": [[], []],
+    "observed": [1, [], 0, 0],
     "overview": [1, 0, []],
     "pause": 0,
     "release": [0, b"", 0],
@@ -101,6 +114,8 @@ def sent(verb: str, things: int) -> int:
     recorder = Recorder()
     if verb in CALLS:
         CALLS[verb](Semaphore(recorder, "worker"), things)  # type: ignore[arg-type]
+    elif verb in TASK_CALLS:
+        TASK_CALLS[verb](TaskVerbs(recorder), things)  # type: ignore[arg-type]
     else:
         OPERATOR_CALLS[verb](OperatorVerbs(recorder), things)  # type: ignore[arg-type]
     ((called, *args),) = recorder.calls
@@ -111,7 +126,7 @@ def sent(verb: str, things: int) -> int:
 def test_every_file_is_a_verb_and_every_verb_has_a_binding() -> None:
     found = {entry.name[: -len(".lua")] for entry in LUA.iterdir() if entry.name.endswith(".lua")}
     assert found == {*VERBS, "_prelude"}
-    assert {*CALLS, *OPERATOR_CALLS} == set(VERBS)
+    assert {*CALLS, *OPERATOR_CALLS, *TASK_CALLS} == set(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -145,7 +160,7 @@ def test_the_binding_sends_what_the_header_says(verb: str) -> None:
     if verb not in EACH:
         assert sent(verb, 0) == fixed
         return
-    words = {1: "one", 2: "two", 3: "three", 5: "five"}
+    words = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
     plural = "s" if EACH[verb] > 1 else ""
     assert f"{words[EACH[verb]]} argument{plural} for each" in header(verb)
     assert [sent(verb, things) - fixed for things in (1, 2, 3)] == [EACH[verb], 2 * EACH[verb], 3 * EACH[verb]]

@@ -23,6 +23,15 @@ def test_a_wrong_number_is_refused_by_task_option_value_and_what_would_be_right(
         assert part in str(error)
 
 
+@pytest.mark.parametrize("value", [None, 0, 1, "yes", ["gpu"]])
+def test_to_observe_is_true_or_false(app: Any, gate: Any, value: Any) -> None:
+    with pytest.raises(InvalidOption) as refused:
+        gate(app, "resize", concurrency_observe=value)
+    error = refused.value
+    assert (error.task, error.option, error.value) == ("resize", "concurrency_observe", value)
+    assert "True, False" in str(error)
+
+
 @pytest.mark.parametrize(
     ("id", "expected"),
     [

@@ -23,6 +23,7 @@ def test_the_defaults(make_app: Any) -> None:
         limits={},
         tasks={},
         max_waiting=None,
+        observe=None,
         lease_ttl=15.0,
         fetch_ahead=True,
         on_lease_lost="continue",
@@ -38,6 +39,7 @@ def test_every_setting_is_read(make_app: Any) -> None:
         concurrency_limits={"gpu": 2, "free*": None},
         concurrency_tasks={"legacy": {"concurrency_id": "gpu"}},
         concurrency_max_waiting={"gpu": 100, "free*": None},
+        concurrency_observe=["gpu", "free*"],
         concurrency_lease_ttl=30,
         concurrency_id_ttl=600,
         concurrency_fetch_ahead=False,
@@ -52,12 +54,13 @@ def test_every_setting_is_read(make_app: Any) -> None:
         {"gpu": 2, "free*": None},
         {"legacy": {"concurrency_id": "gpu"}},
         {"gpu": 100, "free*": None},
+        ["gpu", "free*"],
         30,
         600,
         False,
         "terminate",
     )
-    assert len(dataclasses.fields(settings)) == 11, "a new setting needs its place in these tests"
+    assert len(dataclasses.fields(settings)) == 12, "a new setting needs its place in these tests"
 
 
 def test_settings_cannot_be_changed_once_read(make_app: Any) -> None:

@@ -56,13 +56,13 @@ local function claimable(id)
   return waiting + (tonumber(row[1] or '0') or 0) - (tonumber(row[2] or '0') or 0)
 end
 
--- What is left of an id's limit: nil where nobody has said it yet, math.huge where there is none. What an operator set
+-- What is left of an id's limit: nil where nobody has said it yet, math.huge where there is none, or one that only watches. What an operator set
 -- stands over what the code says. The second value says whether the id is paused.
 local function room(id)
   local row = redis.call('HMGET', P .. 'id:' .. id, 'limit', 'override', 'paused')
   local limit, paused = tonumber(row[2] or row[1] or nil), row[3]
   if not limit then return nil, paused end
-  if limit == 0 then return math.huge, paused end
+  if limit <= 0 then return math.huge, paused end
   return limit - redis.call('HLEN', P .. 'slots:' .. id), paused
 end
 
@@ -111,6 +111,95 @@ local function wanted(id)
   return false
 end
 
+-- What a limit that only watches would have done: tasks arrive there when they really start, run as long as they really
+-- run, and stand in one line for that many slots. At any time this is known without a guess: what runs there has begun
+-- there no earlier than it really did, so that its end there, if it is over, has really been seen.
+local LONGEST_LINE = 1000
+
+local function forget_trial(id)
+  for _, each in ipairs({'observed:', 'trial:', 'line:', 'ends:'}) do redis.call('DEL', P .. each .. id) end
+end
+
+local function trial_limit(id)
+  local limit = field(P .. 'id:' .. id, 'limit')
+  return limit < 0 and -limit or nil
+end
+
+local function raise_to(key, name, value)
+  if value > field(key, name) then redis.call('HSET', key, name, int(value)) end
+end
+
+local function run_of(record, token)
+  return token .. ':' .. (string.match(record, '^[^|]*|%a|(%d+)|') or '')
+end
+
+-- Lets the trial go on until now: whenever a slot there becomes free, the first in the line begins.
+local function go_on(id)
+  local observed, trial, line, ends = P .. 'observed:' .. id, P .. 'trial:' .. id, P .. 'line:' .. id, P .. 'ends:' .. id
+  local over = redis.call('ZRANGE', ends, 0, 0, 'WITHSCORES')
+  while over[1] and tonumber(over[2]) <= now do
+    redis.call('ZREM', ends, over[1])
+    redis.call('HINCRBY', observed, 'busy', -1)
+    local first = redis.call('ZPOPMIN', line)
+    if first[1] then
+      local waited, took = over[2] - first[2], redis.call('HGET', trial, first[1])
+      redis.call('HINCRBY', observed, 'busy', 1)
+      redis.call('HINCRBY', observed, 'begun', 1)
+      redis.call('HINCRBY', observed, 'wait', int(waited))
+      redis.call('HINCRBY', observed, 'over:' .. math.max(0, math.ceil(math.log(waited / 1000) / math.log(2))), 1)
+      raise_to(observed, 'longest', waited)
+      if took == '' then
+        redis.call('HSET', trial, first[1], over[2])
+      else
+        redis.call('HDEL', trial, first[1])
+        redis.call('ZADD', ends, int(over[2] + took), first[1])
+      end
+    end
+    over = redis.call('ZRANGE', ends, 0, 0, 'WITHSCORES')
+  end
+end
+
+-- A task has really started in a slot.
+local function trial_start(id, token, record)
+  local limit = trial_limit(id)
+  if not limit then return end
+  local observed, line = P .. 'observed:' .. id, P .. 'line:' .. id
+  if field(observed, 'limit') ~= limit then
+    forget_trial(id)
+    redis.call('HSET', observed, 'limit', limit, 'since', int(now))
+  end
+  go_on(id)
+  redis.call('HINCRBY', observed, 'tasks', 1)
+  raise_to(observed, 'peak', redis.call('HLEN', P .. 'slots:' .. id) - field(P .. 'id:' .. id, 'fetching'))
+  if field(observed, 'busy') < limit then
+    redis.call('HINCRBY', observed, 'busy', 1)
+    redis.call('HSET', P .. 'trial:' .. id, run_of(record, token), int(now))
+  elseif redis.call('ZCARD', line) < LONGEST_LINE then
+    redis.call('HINCRBY', observed, 'waited', 1)
+    redis.call('HSET', P .. 'trial:' .. id, run_of(record, token), '')
+    redis.call('ZADD', line, int(now), run_of(record, token))
+    raise_to(observed, 'line', redis.call('ZCARD', line))
+  else
+    redis.call('HINCRBY', observed, 'beyond', 1)
+  end
+end
+
+-- A task has really ended, or has given its slot back.
+local function trial_end(id, run)
+  local trial = P .. 'trial:' .. id
+  if redis.call('HEXISTS', trial, run) == 0 then return end
+  go_on(id)
+  local began = redis.call('HGET', trial, run)
+  local took = now - tonumber(string.match(run, ':(%d+)$'))
+  if began == '' then
+    redis.call('HSET', trial, run, int(took))
+  elseif not redis.call('ZSCORE', P .. 'line:' .. id, run) then
+    redis.call('HDEL', trial, run)
+    redis.call('ZADD', P .. 'ends:' .. id, int(began + took), run)
+    go_on(id)
+  end
+end
+
 -- Gives free slots to the tasks that wait to have theirs again, in turn; says whether it gave any.
 local function hand_back(id)
   local back, handed = P .. 'back:' .. id, false
@@ -120,7 +209,9 @@ local function hand_back(id)
     redis.call('ZREM', back, first[1])
     redis.call('HDEL', P .. 'away:' .. id, first[1])
     if record then
-      redis.call('HSET', P .. 'slots:' .. id, first[1], (string.gsub(record, '|%d+|', '|' .. int(now) .. '|', 1)))
+      record = string.gsub(record, '|%d+|', '|' .. int(now) .. '|', 1)
+      redis.call('HSET', P .. 'slots:' .. id, first[1], record)
+      if slot_state(record) == 'r' then trial_start(id, first[1], record) end
       redis.call('RPUSH', P .. 'came:' .. first[1], 1)
       redis.call('PEXPIRE', P .. 'came:' .. first[1], 10000)
       handed = true
@@ -205,6 +296,7 @@ local function release(worker, id, token)
   if not record or slot_worker(record) ~= worker then return false end
   redis.call('HDEL', key, token)
   if key == P .. 'away:' .. id then redis.call('ZREM', P .. 'back:' .. id, token) end
+  trial_end(id, run_of(record, token))
   if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end
   return record
 end
@@ -298,7 +390,10 @@ local function know(id, family, limit)
     redis.call('ZADD', P .. 'lookups', int(now), id)
     redis.call('ZADD', P .. 'fresh', int(now), id)
   end
-  if row[1] ~= family or row[2] ~= limit then redis.call('HSET', key, 'family', family, 'limit', limit) end
+  if row[1] ~= family or row[2] ~= limit then
+    redis.call('HSET', key, 'family', family, 'limit', limit)
+    if tonumber(limit) >= 0 then forget_trial(id) end
+  end
   redis.call('ZADD', P .. 'dynamic', int(now), id)
 end
 

@@ -4,7 +4,7 @@
 -- ARGV[2]  task id
 -- ARGV[3]  the task's number of retries
 -- ARGV[4]  family of an id that was made for a call; empty where the task always has this id
--- ARGV[5]  limit of such an id (0: no limit)
+-- ARGV[5]  limit of such an id (0: no limit, negative: it only watches)
 -- Returns  1
 
 local id, task, retries, family, limit = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]

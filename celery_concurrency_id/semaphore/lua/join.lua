@@ -63,7 +63,10 @@ for i = 0, count - 1 do
   local record, key = find(id, token)
   if away then
     -- It needs no room. Where Redis has not heard of it yet, it does now.
-    if key ~= P .. 'away:' .. id then redis.call('HDEL', key, token) end
+    if record and key ~= P .. 'away:' .. id then
+      redis.call('HDEL', key, token)
+      trial_end(id, run_of(record, token))
+    end
     redis.call('HSET', P .. 'away:' .. id, token, record or pack_slot(worker, 'r', task))
     redis.call('HSET', P .. 'held:' .. worker, token, id)
     touched[id] = true
@@ -79,6 +82,7 @@ for i = 0, count - 1 do
     if recovery > 0 or began == 1 or free == nil or free > 0 then
       redis.call('HSET', P .. 'slots:' .. id, token, pack_slot(worker, 'r', task))
       redis.call('HSET', P .. 'held:' .. worker, token, id)
+      trial_start(id, token, pack_slot(worker, 'r', task))
       touched[id] = true
     else
       redis.call('HDEL', P .. 'held:' .. worker, token)

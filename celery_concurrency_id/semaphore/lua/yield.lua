@@ -10,6 +10,7 @@ local worker, id, token = ARGV[1], ARGV[2], ARGV[3]
 local record, key = find(id, token)
 if not record or slot_worker(record) ~= worker then return 0 end
 redis.call('HDEL', key, token)
+trial_end(id, run_of(record, token))
 redis.call('HSET', P .. 'away:' .. id, token, record)
 redis.call('ZREM', P .. 'back:' .. id, token)
 -- The worker must not use it for another task, nor keep what it fetched ahead for it.
