@@ -41,8 +41,8 @@ class Settings:
             over the decorators.
         max_waiting: ``concurrency_max_waiting``: how many tasks of an id may wait. A number is for ids where nobody
             names one; a dict of numbers by id or glob stands over the decorators.
-        observe: ``concurrency_observe``: whether limits only watch: ``True`` or ``False`` for every id, or a list of ids
-            or globs, where the decorators say it of the others.
+        observe: ``concurrency_observe``: whether limits only watch: ``True`` or ``False`` for every id, or a list of
+            ids or globs, where the decorators say it of the others.
         lease_ttl: ``concurrency_lease_ttl``: seconds until the slots of a worker that is silent, but still connected,
             are free.
         id_ttl: ``concurrency_id_ttl``: seconds after which an id that was made for a call, and that nobody has used

@@ -22,11 +22,12 @@ key                       type    holds
 ``ready:FLEET``           zset    ids with a free slot and a waiting task, by since when (us)
 ``idle:FLEET``            zset    workers with a free place and nothing to do, by since when (us)
 ``id:ID``                 hash    ``limit`` (0: none, negative: it only watches), ``seq`` announcements so far,
-                                  ``unseen`` waiting tasks that were not announced, ``fetching`` slots granted but not yet started in; of an id
-                                  made for a call also ``family`` and ``retiring`` (us) until when its queue may be
-                                  about to be deleted; what an operator said: ``override`` the limit that stands over
-                                  it, ``override_until`` and ``override_at`` (us), ``override_by``, ``override_note``;
-                                  ``paused`` (1), ``paused_at`` (us), ``paused_by``, ``paused_note``
+                                  ``unseen`` waiting tasks that were not announced, ``fetching`` slots granted but not
+                                  yet started in; of an id made for a call also ``family`` and ``retiring`` (us) until
+                                  when its queue may be about to be deleted; what an operator said: ``override`` the
+                                  limit that stands over it, ``override_until`` and ``override_at`` (us),
+                                  ``override_by``, ``override_note``; ``paused`` (1), ``paused_at`` (us),
+                                  ``paused_by``, ``paused_note``
 ``controlled``            zset    ids with an override or a pause, by when that ends by itself (us; inf: never)
 ``slots:ID``              hash    token to ``worker|state|since|task``
 ``away:ID``               hash    token to the same, for slots that their tasks have given back for a while
@@ -35,10 +36,10 @@ key                       type    holds
 ``blocked:ID``            hash    token to ``at|task:retries``: holders that wait for a task which waits; 10 s
 ``observed:ID``           hash    of a limit that only watches: ``limit``, ``since`` (us), ``tasks`` that started, the
                                   ``peak`` of what ran at once; and what it would have done: ``waited`` how many would
-                                  have waited, ``begun`` those of them that began there, ``wait`` (us) and ``longest`` (us)
-                                  for how long, ``over:K`` how many for more than 2**(K-1) and at most 2**K ms, ``line``
-                                  the longest line, ``beyond`` how many came when that was as long as is followed,
-                                  ``busy`` slots taken there now
+                                  have waited, ``begun`` those of them that began there, ``wait`` (us) and ``longest``
+                                  (us) for how long, ``over:K`` how many for more than 2**(K-1) and at most 2**K ms,
+                                  ``line`` the longest line, ``beyond`` how many came when that was as long as is
+                                  followed, ``busy`` slots taken there now
 ``trial:ID``              hash    ``token:started`` of what is there, to since when (us) it runs there; for what waits
                                   there nothing, or how long it took (us); 1000 wait at most
 ``line:ID``               zset    what waits there, by since when (us)
