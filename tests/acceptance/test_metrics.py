@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from celery_concurrency_id import Concurrency
 from celery_concurrency_id.metrics import ConcurrencyCollector
+from docs.samples import text_of
 from harness.commands import run_command, start_command
 from harness.scrape import Scrape, parsed, port_in, scrape
 from harness.servers import Servers
@@ -139,6 +140,8 @@ def test_a_worker_tells_hand_offs_waits_and_what_it_lost(make_setup: Callable[..
     now = scrape_worker(worker)
     asked = "\n".join([*expressions_of_the_dashboard(), *(rule["expr"] for rule in rules())])
     seen = now.names | collected(setup).names
+    listed = set(re.findall(r"^\| `(celery_concurrency_\w+)`", text_of("docs/metrics.md"), re.MULTILINE))
+    assert {re.sub(r"_(bucket|count|sum|created)$", "", name) for name in seen} == listed
     assert names_in(asked) - seen == set(), "the dashboard and the rules ask for what nobody tells"
     # By the tasks' own log: each was published, and then waited until the one before had ended, and not longer than
     # until it started. A hand-off lies between an end and the next start.
