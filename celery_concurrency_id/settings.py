@@ -155,20 +155,8 @@ class Settings:
 _UNSET = object()
 #: Settings that are taken as they are.
 _PLAIN = (
-<<<<<<< HEAD
-    "namespace",
-    "default_limit",
-    "limits",
-    "max_waiting",
-    "observe",
-    "lease_ttl",
-    "id_ttl",
-    "fetch_ahead",
-    "on_lease_lost",
-=======
-    *("namespace", "default_limit", "limits", "max_waiting", "lease_ttl", "id_ttl", "fetch_ahead", "on_lease_lost"),
-    *("metrics_port", "metrics_host", "metrics_ids"),
->>>>>>> main
+    *("namespace", "default_limit", "limits", "max_waiting", "observe", "lease_ttl", "id_ttl", "fetch_ahead"),
+    *("on_lease_lost", "metrics_port", "metrics_host", "metrics_ids"),
 )
 
 

@@ -9,19 +9,15 @@ from __future__ import annotations
 from .change import drain, pause, purge, release, reset, resume, set_
 from .doctor import doctor
 from .group import concurrency
-<<<<<<< HEAD
 from .look import list_, observed, show, why
-=======
-from .look import list_, show, why
 from .metrics import metrics
->>>>>>> main
 from .watch import watch
 
 __all__ = ("concurrency",)
 
-<<<<<<< HEAD
-for _command in (list_, show, observed, why, set_, reset, pause, resume, drain, purge, release, watch, doctor):
-=======
-for _command in (list_, show, why, set_, reset, pause, resume, drain, purge, release, watch, doctor, metrics):
->>>>>>> main
+_COMMANDS = (
+    *(list_, show, observed, why, set_, reset, pause, resume, drain, purge, release),
+    *(watch, doctor, metrics),
+)
+for _command in _COMMANDS:
     concurrency.add_command(_command)

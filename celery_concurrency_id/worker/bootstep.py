@@ -71,13 +71,9 @@ class Concurrency(bootsteps.StartStopStep):
             raise UnsupportedBroker(transport, "Redis (also by Sentinel) or RabbitMQ as the broker")
         policy.check_routes()
         self._settings = policy.settings
-<<<<<<< HEAD
-        limits = {id: policy.told(id) for id in policy.limits() if id in set(self._ids)}
-=======
         self._figures = figures_of(self._settings, c.hostname)
         trace_waiting()  # before the pool forks
-        limits = {id: limit or 0 for id, limit in policy.limits().items() if id in set(self._ids)}
->>>>>>> main
+        limits = {id: policy.told(id) for id in policy.limits() if id in set(self._ids)}
         worker = uuid4().hex
         self._directory = Directory(families, self._settings.id_ttl, policy.told)
         self._loop: Any = HubLoop(c.hub) if c.hub is not None else ThreadLoop()
