@@ -86,10 +86,11 @@ class _Watch:
 
     def wait(self, get: Callable[[Any], Any], timeout: Any) -> Any:
         began, pause = time.monotonic(), _FIRST
+        timeout = timeout or None  # to Celery, 0 is none
         while True:
             left = None if timeout is None else timeout - (time.monotonic() - began)
             try:
-                return get(pause if left is None else max(0.0, min(pause, left)))
+                return get(pause if left is None else max(0.001, min(pause, left)))
             except TimeoutError as exc:
                 if self._result.ready():
                     raise  # the task's own

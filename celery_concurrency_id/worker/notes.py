@@ -27,6 +27,7 @@ class Notes:
         self._read, self._write = os.pipe()
         os.set_blocking(self._read, False)
         os.set_blocking(self._write, False)
+        self._worker_pid = os.getpid()
         self._lock = threading.Lock()
         self._rest = b""
         self._away: set[str] = set()
@@ -64,9 +65,7 @@ class Notes:
 
     def orphaned(self) -> bool:
         """Say whether the worker that this process belongs to is gone."""
-        poll = select.poll()
-        poll.register(self._write, 0)
-        return bool(poll.poll(0))  # only an error can be told of: that nobody reads
+        return self._worker_pid not in (os.getpid(), os.getppid())
 
     # Called in the worker; by any thread.
 
@@ -125,7 +124,7 @@ class Notes:
         _open.discard(self)
 
     def close_copy(self) -> None:
-        """In a forked child: who reads is the worker alone, so that its children notice when it is gone."""
+        """In a forked child: who reads is the worker alone."""
         self._lock = threading.Lock()
         read, self._read = self._read, -1
         if read >= 0:

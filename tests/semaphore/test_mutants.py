@@ -33,7 +33,7 @@ MUTANTS = {
         "if not record then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) return false end",
     ),
     "release forgets who held it": ("  redis.call('HDEL', P .. 'held:' .. worker, token)\n", ""),
-    "release keeps the slot": ("  redis.call('HDEL', P .. 'slots:' .. id, token)\n", ""),
+    "release keeps the slot": ("  redis.call('HDEL', key, token)\n  if key", "  if key"),
     "release forgets that it was fetching": (
         "if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end\n  return record",
         "return record",
@@ -117,44 +117,6 @@ MUTANTS = {
     ),
     "back is no news": ("  redis.call('HINCRBY', P .. 'id:' .. id, 'seq', 1)\nend", "end"),
     "the poll finds nothing": ("if unseen ~= before then", "if false then"),
-    # slots that are given back for a while
-    "yield keeps the slot": (
-        "redis.call('HDEL', key, token)\nredis.call('HSET', P .. 'away:'",
-        "redis.call('HSET', P .. 'away:'",
-    ),
-    "yield wakes nobody": ("refresh(id)\nif recovery_ms() == 0 then wake() end\nreturn 1", "refresh(id)\nreturn 1"),
-    "yield leaves the worker what it may keep": (
-        "redis.call('PUBLISH', P .. 'mail:' .. worker, 'recall ' .. id)\nrefresh",
-        "refresh",
-    ),
-    "who comes back goes before those that came earlier": ("and (before_all(id, first[2]) or not wanted(id)) do", "do"),
-    "who comes back waits for tasks that nobody has room for": ("or not wanted(id)", ""),
-    "who comes back needs no free slot": ("(free_slots(id) or 0) > 0 and (before", "(before"),
-    "who comes back last goes first": (
-        "local first = redis.call('ZRANGE', back, 0, 0, 'WITHSCORES')",
-        "local first = redis.call('ZRANGE', back, -1, -1, 'WITHSCORES')",
-    ),
-    "who comes back waits for no recovery": ("recovery_ms() == 0 and (free_slots", "(free_slots"),
-    "holders keep what others want back": ("or redis.call('EXISTS', P .. 'back:' .. id) == 1 then", "then"),
-    "holders are not told who comes back": ("    elseif comes then\n      recall(id)\n", ""),
-    "who may not wait waits": ("      redis.call('ZREM', back, token)\n    elseif", "    elseif"),
-    "who comes back has an old fencing token": (
-        "local fence = int(math.max(field(P .. 'meta', 'fence') + 1, now))",
-        "local fence = int(now)",
-    ),
-    "the end of a task leaves it in the line": (
-        "  if key == P .. 'away:' .. id then redis.call('ZREM', P .. 'back:' .. id, token) end\n",
-        "",
-    ),
-    "join takes back what was given back": ("  if away then\n", "  if false then\n"),
-    "beat misses what was given back": (
-        "local record = find(held[i + 1], held[i])",
-        "local record = redis.call('HGET', P .. 'slots:' .. held[i + 1], held[i])",
-    ),
-    "start forgets where the slot is": (
-        "redis.call('HSET', key, token, pack_slot(worker, 'r', task))\n  end\n  started",
-        "redis.call('HSET', P .. 'slots:' .. id, token, pack_slot(worker, 'r', task))\n  end\n  started",
-    ),
     # recovery
     "no recovery": ("return left > 0 and math.ceil(left / 1000) or 0", "return 0"),
     "waits for nobody": ("      redis.call('SADD', awaited, string.sub(mailbox, #P + 6))\n", ""),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+import random
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,7 @@ from celery_concurrency_id.semaphore.tasks import HELD, Holder, TaskVerbs
 from semaphore.lua import scripts
 from semaphore.peer import TroubledClient
 from semaphore.server import PREFIX, Server
+from semaphore.test_mutants import everything
 
 DAY_US = 86_400_000_000
 
@@ -113,6 +115,39 @@ class Watched:
         self.server.admin.close()
 
 
+#: What is wrong: the shipped text, and what is put in its place.
+MUTANTS = {
+    "nobody leaves the trial": ("redis.call('HINCRBY', observed, 'busy', -1)", ""),
+    "who waited there takes no slot": ("redis.call('HINCRBY', observed, 'busy', 1)\n      redis", "redis"),
+    "a wait lasts until somebody looks": (
+        "local waited, took = over[2] - first[2]",
+        "local waited, took = now - first[2]",
+    ),
+    "who waited began when somebody looked": (
+        "redis.call('HSET', trial, first[1], over[2])",
+        "redis.call('HSET', trial, first[1], now)",
+    ),
+    "who waited takes no time": ("int(over[2] + took)", "int(over[2])"),
+    "the last in the line goes first": ("redis.call('ZPOPMIN', line)", "redis.call('ZPOPMAX', line)"),
+    "it goes on only when something ends": (
+        "  go_on(id)\n  redis.call('HINCRBY', observed, 'tasks', 1)",
+        "  redis.call('HINCRBY', observed, 'tasks', 1)",
+    ),
+    "an end there is the real one": ("int(began + took)", "int(now)"),
+    "one more fits": ("if field(observed, 'busy') < limit then", "if field(observed, 'busy') <= limit then"),
+    "what fetches counts": (
+        "redis.call('HLEN', P .. 'slots:' .. id) - field(P .. 'id:' .. id, 'fetching'))\n  if",
+        "1 + redis.call('HLEN', P .. 'slots:' .. id))\n  if",
+    ),
+    "a kept slot never ends": ("    trial_end(id, run_of(record, token))\n    if slot_state", "    if slot_state"),
+    "a freed slot never ends": ("  trial_end(id, run_of(record, token))\n  if slot_state", "  if slot_state"),
+    "a slot given back never ends": (
+        "redis.call('HDEL', key, token)\ntrial_end(id, run_of(record, token))",
+        "redis.call('HDEL', key, token)",
+    ),
+    "a slot taken again never begins": ("if slot_state(record) == 'r' then trial_start(id, first[1], record) end", ""),
+}
+
 kinds = st.sampled_from(["start", "start", "start", "next", "end", "end", "yield", "back"])
 steps = st.lists(st.tuples(kinds, st.integers(0, 50), st.sampled_from([1, 40, 700, 5000])), max_size=60)
 
@@ -123,23 +158,40 @@ def test_the_figures_are_those_that_the_starts_and_ends_themselves_make(
     limit: int, history: list[tuple[str, int, int]], redis_url: str
 ) -> None:
     with scripts():
-        watched = Watched(redis_url, limit)
-        try:
-            for kind, pick, milliseconds in history:
-                watched.server.advance(milliseconds * 1000)
-                watched.step(kind, pick)
-            for _ in range(2):  # also once all that has ended is over there
-                now, figures, running, _ = watched.operator.observed("id", False)
-                wanted = worked_out(watched.runs, limit, watched.server.now)
-                assert {name: figures.get(name, 0) for name in wanted} == wanted
-                assert running == sum(run.end == math.inf for run in watched.runs)
-                assert {name for name in figures if name.startswith("over:")} == {
-                    name for name in wanted if name.startswith("over:")
-                }
-                watched.server.advance(DAY_US)
-                assert now
-        finally:
-            watched.close()
+        play(redis_url, limit, history)
+
+
+def play(redis_url: str, limit: int, history: list[tuple[str, int, int]]) -> None:
+    """Let it happen, and compare what Redis says, then and once all that has ended is over there."""
+    watched = Watched(redis_url, limit)
+    try:
+        for kind, pick, milliseconds in history:
+            watched.server.advance(milliseconds * 1000)
+            watched.step(kind, pick)
+        for _ in range(2):
+            _, figures, running, _ = watched.operator.observed("id", False)
+            wanted = worked_out(watched.runs, limit, watched.server.now)
+            assert {name: figures.get(name, 0) for name in wanted} == wanted
+            assert running == sum(run.end == math.inf for run in watched.runs)
+            assert {name for name in figures if name.startswith("over:")} == {
+                name for name in wanted if name.startswith("over:")
+            }
+            watched.server.advance(DAY_US)
+    finally:
+        watched.close()
+
+
+@pytest.mark.parametrize("bug", MUTANTS)
+def test_a_planted_bug_is_noticed(bug: str, redis_url: str) -> None:
+    before, after = MUTANTS[bug]
+    assert before in everything(), f"the scripts changed; plant {bug!r} anew"
+    chance = random.Random(4)  # the same history each time
+    kinds = ["start", "start", "next", "end", "end", "yield", "back"]
+    history = [(chance.choice(kinds), chance.randrange(50), chance.choice([1, 40, 700])) for _ in range(80)]
+    with scripts():
+        play(redis_url, 2, history)
+    with scripts({before: after}), pytest.raises(AssertionError):
+        play(redis_url, 2, history)
 
 
 def test_the_line_that_is_followed_has_an_end_and_the_figures_say_so(redis_url: str, admin: redis.Redis) -> None:

@@ -213,7 +213,7 @@ SCENARIOS = (
 
 #: What is planted, and the bug it makes; random histories would take minutes to come across some of them.
 BUGS = {
-    "keeps a slot over the limit": ("if free == nil or free < 0 then return 0 end", ""),
+    "keeps a slot over the limit": ("if free == nil or free < 0 or", "if free == nil or"),
     "an override is not heeded": ("tonumber(row[2] or row[1] or nil), row[3]", "tonumber(row[1] or nil), row[3]"),
     "an override never ends": (
         "'-inf', int(now), 'LIMIT', 0, 50)\n  for _, id in ipairs(over)",
@@ -226,11 +226,11 @@ BUGS = {
     ),
     "a pause is not heeded": ("if free and paused then return -1 end", ""),
     "a pause lets slots be kept": ("if free and paused then return -1 end", "if free and paused then return 0 end"),
-    "nobody is told of a lower limit": ("        redis.call('PUBLISH', P .. 'mail:' .. worker, 'recall ' .. id)\n", ""),
+    "nobody is told of a lower limit": ("  if free and free < 0 then recall(id) end\n", ""),
     "a change wakes nobody": ("revise(id)\nif recovery_ms() == 0 then wake() end", "revise(id)"),
     "a change makes nothing ready": (
-        "    end\n  end\n  refresh(id)\nend\n\n-- Notes",
-        "    end\n  end\nend\n\n-- Notes",
+        "recall(id) end\n  refresh(id)\nend\n\n-- Notes",
+        "recall(id) end\nend\n\n-- Notes",
     ),
     "a release by hand wakes nobody": (
         "refresh(id)\nif recovery_ms() == 0 then wake() end\nreturn {1",

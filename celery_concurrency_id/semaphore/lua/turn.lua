@@ -39,11 +39,10 @@ end
 function report.resume(id, token, task)
   local record, key = find(id, token)
   if record then
-    if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end
     trial_end(id, run_of(record, token))
-    record = pack_slot(worker, 'r', task)
-    redis.call('HSET', key, token, record)
-    if key == P .. 'slots:' .. id then trial_start(id, token, record) end
+    if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end
+    redis.call('HSET', key, token, pack_slot(worker, 'r', task))
+    if key == P .. 'slots:' .. id then trial_start(id, token, pack_slot(worker, 'r', task)) end
   end
   started[#started + 1] = {id, token, record}
 end
