@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any, Callable
 
 import pytest
@@ -28,7 +28,9 @@ class Accounts:
         self.deleted: set[str] = set()
         self._tokens = 0
 
-    def join(self, host: str, fleet: str, lease: float, held: list[tuple[str, str, str]]) -> Joined:
+    def join(
+        self, host: str, fleet: str, lease: float, held: list[tuple[str, str, str]], away: Collection[str] = ()
+    ) -> Joined:
         said = {token for _, token, _ in held}
         self.joins.append(said)
         self.held = said - self.taken
