@@ -23,6 +23,7 @@ import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..semaphore.positions import LineState, Times
 
@@ -69,7 +70,9 @@ def left_of(times: Times | None, age: float) -> Expected | None:
     return Expected(max(left - deviation, 0.0), max(left, 0.0), max(left + deviation, -left, 0.0))
 
 
-def start_of(state: LineState, ahead: Sequence[tuple[str, int]]) -> Expected | None:
+def start_of(
+    state: LineState, ahead: Sequence[tuple[str, int]], known_left: dict[int, Any] | None = None
+) -> Expected | None:
     """Return when a task starts that waits; None where nobody can tell.
 
     That is: while the id is paused, or no worker serves it, or none of those who do has a place; and where no task of
@@ -77,6 +80,7 @@ def start_of(state: LineState, ahead: Sequence[tuple[str, int]]) -> Expected | N
 
     Args:
         ahead: Name and number of the tasks ahead of it.
+        known_left: The same dict for all that wait in one line at one time, to spare what they have in common.
     """
     if state.paused or not state.alive or state.limit is None:
         return None
@@ -93,7 +97,12 @@ def start_of(state: LineState, ahead: Sequence[tuple[str, int]]) -> Expected | N
     if any(times is None for times, _ in known):
         return None
     takes = sum(times.mean * number for times, number in known if times) / count if count else 0.0
-    left = _left_in_slots(state, slots, takes)
+    if known_left is None or not state.slots:
+        left = _left_in_slots(state, slots, takes)
+    else:
+        if slots not in known_left:
+            known_left[slots] = _left_in_slots(state, slots, takes)
+        left = known_left[slots]
     if left is None:
         return None
     by_chance = sum(_deviation(times) ** 2 * number for times, number in known if times)

@@ -100,14 +100,14 @@ class Positions:
         by_key = {waiting_key(task, 0)[0]: task for task in each}
         retries = most_retries(self._app, name)
         state, places = self._ask(lambda line: line.position(id, retries, by_key))
-        turn = turn_of(self._app, id)
+        turn, known_left = turn_of(self._app, id), dict[int, Any]()
         told: dict[str, Position | None] = dict.fromkeys(each)
         for key, place in places.items():
             task = by_key[key]
             told[task] = (
                 _running(task, id, state, place)
                 if isinstance(place, InSlot)
-                else _waiting(task, id, state, place, turn)
+                else _waiting(task, id, state, place, turn, known_left)
             )
         for task in each:
             if told[task] is None:
@@ -196,7 +196,14 @@ def _running(task: str, id: str, state: LineState, place: InSlot) -> Position:
     return Position(task, "running", id, ends_in=ends_in, at=state.time, **_about(state))
 
 
-def _waiting(task: str, id: str, state: LineState, place: InLine, turn: Callable[[int | None], int] | None) -> Position:
+def _waiting(
+    task: str,
+    id: str,
+    state: LineState,
+    place: InLine,
+    turn: Callable[[int | None], int] | None,
+    known_left: dict[int, Any],
+) -> Position:
     own = state.kinds[place.kind]
     ahead = list(place.ahead)
     if turn is not None:
@@ -204,7 +211,7 @@ def _waiting(task: str, id: str, state: LineState, place: InLine, turn: Callable
         for number, kind in enumerate(state.kinds):
             if turn(kind.priority) != turn(own.priority):
                 ahead[number] = kind.waiting if turn(kind.priority) < turn(own.priority) else 0
-    starts_in = start_of(state, [(kind.name, number) for kind, number in zip(state.kinds, ahead)])
+    starts_in = start_of(state, [(kind.name, number) for kind, number in zip(state.kinds, ahead)], known_left)
     ends_in = end_of(starts_in, state.times.get(own.name))
     about = _about(state)
     return Position(task, "waiting", id, sum(ahead), starts_in=starts_in, ends_in=ends_in, at=state.time, **about)
