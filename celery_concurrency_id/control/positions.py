@@ -163,7 +163,7 @@ class Positions:
                 policy = policy_of(self._app)
                 if policy.families:
                     return  # an id that was made for a call, and is forgotten by now
-                raise unknown_id("position", id, known_ids(self._app, operator))
+                raise unknown_id("position", id, known_ids(self._app, operator), "concurrency_id")
 
     def _ask(self, question: Callable[[PositionVerbs], Answer]) -> Answer:
         if self._pid != os.getpid():
