@@ -99,8 +99,10 @@ class Watchers:
 
     def _look(self, due: list[Watch]) -> None:
         groups: dict[tuple[str, str | None], list[Watch]] = defaultdict(list)
+        now = time.monotonic()
         for watch in due:
-            watch.due = time.monotonic() + watch.interval
+            # At the same moments for all with the same interval, so that one look is for many.
+            watch.due = (now // watch.interval + 1) * watch.interval
             try:
                 id = self._positions.id_of(watch.task, watch.name, watch.id)
             except Exception as exc:
