@@ -40,7 +40,8 @@ def explain(app: Any, task: str) -> Why:
         return Why(task, "running", (*_running(holder), *also), about.status.id, None, holder, about)
     assert place is not None
     position = _position(app, task, about.status.id)
-    reasons = (*also, *_waiting(about, place, recovery), *_starts(position))
+    rank = place.rank if position is None or position.rank is None else position.rank
+    reasons = (*also, *_waiting(about, rank, recovery), *_starts(position))
     return Why(task, "waiting", reasons, about.status.id, place, None, about, position)
 
 
@@ -89,7 +90,7 @@ def _running(holder: Holder) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _waiting(about: IdDetails, place: Waiting, recovery: float) -> list[str]:
+def _waiting(about: IdDetails, rank: int, recovery: float) -> list[str]:
     status, reasons = about.status, list[str]()
     id, limit = status.id, "no limit" if status.limit is None else f"limit {status.limit}"
     if status.pause:
@@ -105,8 +106,8 @@ def _waiting(about: IdDetails, place: Waiting, recovery: float) -> list[str]:
             f"slot {each.token}: {each.task or 'being fetched'} since {seconds(each.age)} on {each.worker or 'nobody'}"
             for each in about.holders[:10]
         ]
-    if place.rank:
-        reasons.append(f"{place.rank} of {status.waiting} waiting tasks are ahead of it")
+    if rank:
+        reasons.append(f"{rank} of {status.waiting} waiting tasks are ahead of it")
     if not (status.pause or full or recovery) and status.workers:
         reasons.append(
             f"a slot of {id!r} is free ({limit}, {status.running} taken): the {status.workers} workers that serve it "

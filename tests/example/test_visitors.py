@@ -12,43 +12,11 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from example.demo import Demo, most_at_once
+from example.visitor import Visitor
 from harness.browser import Browser
 from harness.waiting import wait
 
 pytestmark = pytest.mark.slow
-
-
-class Visitor:
-    """A tab of a browser, and the person before it."""
-
-    def __init__(self, browser: Browser, url: str) -> None:
-        self.browser = browser
-        browser.driver.switch_to.new_window("tab")
-        self._tab = browser.driver.current_window_handle
-        browser.open(url)
-
-    def look(self) -> Browser:
-        self.browser.driver.switch_to.window(self._tab)
-        return self.browser
-
-    def press(self, button: int, prompt: str) -> None:
-        page = self.look()
-        field = page.find("#prompt")
-        field.clear()
-        field.send_keys(prompt)
-        page.find(f"button[value='{button}']").click()
-
-    def images(self) -> list[dict[str, Any]]:
-        """What the page says of this visitor's images, the first one first."""
-        told = self.look().script(
-            """return [...document.querySelectorAll('#images > li')].reverse().map(item => ({
-                 state: item.className.replace('image', '').trim(), text: item.innerText,
-                 rank: item.dataset.rank, expected: item.dataset.expected,
-                 pictures: item.querySelectorAll('svg').length,
-               }))"""
-        )
-        assert isinstance(told, list)
-        return told
 
 
 def test_two_visitors_see_their_places_their_expected_starts_and_their_images(
