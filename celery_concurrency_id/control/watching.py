@@ -108,6 +108,7 @@ class Watchers:
             except Exception as exc:
                 self._failed([watch], exc)
                 continue
+            watch.id = id
             if id is None:
                 self._missing(watch)
             else:

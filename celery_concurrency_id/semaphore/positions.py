@@ -126,7 +126,7 @@ def _state(now: int, told: list[Any], kinds: list[Any], slots: list[Any], times:
         alive=alive == 1,
         recovery=recovery_ms / 1000,
         kinds=tuple(_kind(_text(kind), count) for kind, count in kinds),
-        slots=tuple(Taken(_text(state) == "r", int(since) / 1e6, _text(name)) for state, since, name in slots),
+        slots=tuple(Taken(_text(state) != "f", int(since) / 1e6, _text(name)) for state, since, name in slots),
         times={_text(name): _times(_text(record)) for name, record in times},
     )
 

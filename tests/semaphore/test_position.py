@@ -211,6 +211,17 @@ def made_for_calls(line: Line) -> None:
     assert line.asker.find("c", 3, ["other", "gpu"]) == "gpu"
 
 
+def told_twice(line: Line) -> None:
+    """After an outage, a start may be told once by joining, and once more."""
+    line.publish("a0", id="t-1")
+    line.start("a0", id="t-1")
+    line.pass_time(1)
+    line.report(Report("start", "t-1", line.tokens["a0"], "a0", 0, "render"))
+    line.publish("a1", id="t-1")
+    assert line.ask("a1", id="t-1")[0].times == {}
+    assert line.asker.find("a0", 3, []) == "t-1"
+
+
 def bounds(line: Line) -> None:
     """However many kinds and names there are, what is kept of them has an end."""
     for number in range(40):
@@ -250,6 +261,7 @@ HISTORIES = (
     recent_times,
     a_lost_worker,
     made_for_calls,
+    told_twice,
     bounds,
     names_of_holders,
 )
@@ -275,7 +287,8 @@ BUGS = {
     "an empty queue forgets no kind": ("forget_kinds(id)\n    redis.call('DEL', P .. 'waiting:' .. id)", ""),
     "the usual kind counts all": ("kinds[1][2] = math.max(kinds[1][2] - count, 0)", ""),
     "all of a kind are ahead": ("'(' .. score", "'+inf'"),
-    "times of the one before are lost": ("ended(id, record)  -- the one before, if there was one", ""),
+    "times of the one before are lost": ("ended(id, record, task)  -- the one before, if there was one", ""),
+    "a start that is told twice is an end": (" or task == following", ""),
     "times of the last one are lost": ("if record then ended(id, record) end", ""),
     "old times count as much as new ones": ("math.max(1 / (count + 1), 0.1)", "1 / (count + 1)"),
     "only the last time counts": ("math.max(1 / (count + 1), 0.1)", "1"),

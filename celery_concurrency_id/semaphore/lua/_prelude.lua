@@ -296,10 +296,10 @@ local function took(name, ms)
   redis.call('HSET', P .. 'times', name, told)
 end
 
--- The task in a slot has ended by itself.
-local function ended(id, record)
+-- The task in a slot has ended by itself; the next one there may be known.
+local function ended(id, record, following)
   local state, since, task, name = unpack_slot(record)
-  if state ~= 'r' then return end
+  if string.lower(state) ~= 'r' or task == following then return end
   if name ~= '' then took(name, math.max(now - since, 0) / 1000) end
   local retries = string.match(redis.call('GET', P .. 'where:' .. task) or '', '^(%d+)|')
   -- Its own retry may wait by now.

@@ -49,7 +49,7 @@ for _, kind in ipairs(kinds) do need(string.match(kind[1], ' (.*)$') or '') end
 local records, slots, running = redis.call('HVALS', P .. 'slots:' .. id), {}, {}
 for _, record in ipairs(records) do
   local state, since, task, name = unpack_slot(record)
-  if state == 'r' then running[task] = {'r', int(since), name} end
+  if string.lower(state) == 'r' then running[task] = {'r', int(since), name} end
   if #records <= 200 then
     slots[#slots + 1] = {state, int(since), name}
     need(name)
