@@ -108,6 +108,7 @@ def test_what_leaves_the_line_in_another_way_lets_the_others_move_up(celery_setu
     control.resume("retrying")
     wait(lambda: revoked.position().state == "done", what=lambda: f"{revoked.position()}")
     celery_setup.wait_ended(others)
+    wait(lambda: retried.position().state == "done", what=lambda: f"{retried.position()}")
     control.pause("retrying")
     purged = [celery_setup.send("retrying", tag=f"purged {tag}") for tag in range(2)]
     wait(lambda: ranks(purged) == [0, 1], what=lambda: f"{ranks(purged)}")
