@@ -40,8 +40,8 @@ function report.resume(id, token, task, number, name)
   local slots = P .. 'slots:' .. id
   local record = redis.call('HGET', slots, token)
   if record then
-    if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end
     ended(id, record, task)  -- the one before, if there was one
+    if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end
     redis.call('HSET', slots, token, pack_slot(worker, 'r', task, name))
   end
   started[#started + 1] = {id, token, record}
