@@ -24,7 +24,13 @@ SECONDS = 120  # a deadline, far beyond what the demo needs
 
 
 class Demo:
-    """The demo as a child process; whatever it starts inherits a mark in its environment."""
+    """The demo as a child process; whatever it starts inherits a mark in its environment.
+
+    Attributes:
+        log: What its tasks write, where the test has said which file that is.
+    """
+
+    log: Path
 
     def __init__(self, *arguments: str, terminal: bool = False, **servers: str) -> None:
         self.mark = uuid.uuid4().hex

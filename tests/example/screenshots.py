@@ -23,14 +23,14 @@ def main(out: Path) -> None:
             demo.read_until("Ctrl-C ends it.")
             browser.renew()
             first, second = (Visitor(browser, demo.page_url) for _ in range(2))
-            second.press(1, "red fox")
-            second.press(2, "old tree")
-            second.press(3, "night bus")
+            for button, prompt in enumerate(("red fox", "old tree", "night bus"), 1):
+                second.write(prompt)
+                second.press(button)
             wait(lambda: {each["state"] for each in second.images()} == {"done"}, 60)
-            for number in range(5):
-                first.press(3, f"tall ship {number}")
-            second.press(1, "paper kite")
-            second.press(2, "new moon")
+            first.press(3, times=5)
+            for button, prompt in enumerate(("paper kite", "new moon"), 1):
+                second.write(prompt)
+                second.press(button)
             wait(lambda: all(each["expected"] for each in second.images()[-2:]), 30)
             for kind, scheme in (("desk", "light"), ("phone", "dark")):
                 page = second.look()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import urllib.error
 import urllib.request
-from pathlib import Path
-from typing import Any, Callable
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from selenium.webdriver.common.keys import Keys
@@ -19,30 +19,40 @@ from harness.waiting import wait
 pytestmark = pytest.mark.slow
 
 
-def test_two_visitors_see_their_places_their_expected_starts_and_their_images(
-    start: Callable[..., Demo],
-    browser: Browser,
-    tmp_path: Path,
-) -> None:
-    log = tmp_path / "tasks.log"
-    demo = start("--page", CONCURRENCY_EXAMPLE_LOG=str(log))
-    demo.read_until("Ctrl-C ends it.")
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
+    """The example with its page, for all tests here; Ctrl-C ends it, and nothing stays behind."""
+    log = tmp_path_factory.mktemp("visitors") / "tasks.log"
+    demo = Demo("--page", CONCURRENCY_EXAMPLE_LOG=str(log))
+    demo.log = log
+    try:
+        demo.read_until("Ctrl-C ends it.")
+        yield demo
+        demo.interrupt()
+        demo.read_to_the_end()
+        assert demo.exit_code() == 0, demo.text
+        assert demo.processes() == []
+    finally:
+        demo.end()
+
+
+def test_two_visitors_see_their_places_their_expected_starts_and_their_images(demo: Demo, browser: Browser) -> None:
     first, second = (Visitor(browser, demo.page_url) for _ in range(2))
     # Once each button was pressed, it is known how long such images take.
     for button in (1, 2, 3):
-        first.press(button, f"warm {button}")
+        first.press(button)
     wait(lambda: [each["state"] for each in first.images()] == ["done"] * 3, 60, lambda: f"{first.images()}")
 
-    for number in range(5):
-        first.press(3, f"mine {number}")
-    second.press(1, "<b>yours</b>")
+    second.write("<b>yours</b>")
+    first.press(3, times=6)
+    second.press(1)
 
     wait(lambda: second.images()[0]["rank"], 30, lambda: f"{second.images()}")
     seen = second.images()[0]
-    assert int(seen["rank"]) >= 2, "three of the other visitor's are ahead, or more"
+    assert int(seen["rank"]) >= 2, "four of the other visitor's are ahead, or a little later fewer"
     assert float(seen["expected"]) > 1, "two GPUs are at work on images of four seconds"
     assert "ahead of you" in seen["text"] and "It starts in about" in seen["text"]
-    assert "2 of 2 GPUs work" in second.look().text("#queue")
+    second.look().wait_text("2 of 2 GPUs work", "#queue")
     ranks = {int(seen["rank"])}
 
     def done(visitor: Visitor) -> bool:
@@ -56,22 +66,12 @@ def test_two_visitors_see_their_places_their_expected_starts_and_their_images(
     (yours,) = second.images()
     assert "Sketch: <b>yours</b>" in yours["text"] and "Here it is: <b>yours</b>.png" in yours["text"]
     assert yours["pictures"] == 1
-    assert len(first.images()) == 8
-    assert most_at_once(log) == 2
+    assert len(first.images()) == 9
+    assert most_at_once(demo.log) == 2
     assert second.look().console() == []
 
-    demo.interrupt()
-    demo.read_to_the_end()
-    assert demo.exit_code() == 0, demo.text
-    assert demo.processes() == []
 
-
-def test_the_page_is_for_a_keyboard_a_phone_and_the_dark(
-    start: Callable[..., Demo],
-    browser: Browser,
-) -> None:
-    demo = start("--page", "--speed", "10")
-    demo.read_until("Ctrl-C ends it.")
+def test_the_page_is_for_a_keyboard_a_phone_and_the_dark(demo: Demo, browser: Browser) -> None:
     browser.phone()
     browser.colours("dark")
     browser.open(demo.page_url)
@@ -80,6 +80,8 @@ def test_the_page_is_for_a_keyboard_a_phone_and_the_dark(
     browser.press(Keys.TAB, "blue hour", Keys.ENTER)  # what gets the focus is selected
     browser.wait_text("Here it is: blue hour.png", timeout=30)
 
+
+def test_what_another_site_or_a_wrong_prompt_asks_for_is_refused(demo: Demo) -> None:
     # A form of another site, another name of this machine, and what is not there.
     refusals = {
         ("press/1", "text/plain", "127.0.0.1"): 404,
