@@ -55,7 +55,8 @@ class Request:
         self.method: str = environ["REQUEST_METHOD"]
         self.path: str = environ.get("PATH_INFO", "")
         self.mount: str = environ.get("SCRIPT_NAME", "").rstrip("/")
-        self.query: dict[str, list[str]] = parse_qs(environ.get("QUERY_STRING", ""), max_num_fields=20, errors="replace")
+        said = environ.get("QUERY_STRING", "")
+        self.query: dict[str, list[str]] = parse_qs(said, max_num_fields=20, errors="replace")
 
     def asked(self, name: str) -> str:
         """Return a field of the query; empty if there is none."""

@@ -42,7 +42,8 @@ class Shared(Generic[T]):
 
     def ask(self) -> Shared[T]:
         """Look, if it is time to, and nobody else does."""
-        if time.monotonic() >= self._due and self._lock.acquire(blocking=not (self.value or self.trouble)):
+        nothing = self.value is None and not self.trouble
+        if time.monotonic() >= self._due and self._lock.acquire(blocking=nothing):
             try:
                 if time.monotonic() >= self._due:
                     self._refresh()

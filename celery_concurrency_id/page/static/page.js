@@ -19,7 +19,7 @@ function seconds(value) {
 }
 
 const clock = (time) => new Date(time * 1000).toLocaleTimeString();
-const rateText = (rate) => (rate === null ? "–" : rate < 1 ? `${(rate * 60).toFixed(1)}/min` : `${rate.toFixed(1)}/s`);
+const rateText = (rate) => (rate === null ? "–" : rate === 0 ? "0" : rate < 1 ? `${(rate * 60).toFixed(1)}/min` : `${rate.toFixed(1)}/s`);
 
 function sourceText(status) {
   if (!status.override) return { task: "from the code", default: "the default" }[status.source] ?? `from ${status.source}`;
@@ -111,7 +111,7 @@ function drawId(made, status) {
   const [name, limit, running, waiting, oldest, rate, line] = made.cells;
   const link = name.firstElementChild;
   text(link, status.id);
-  link.href = `#${encodeURIComponent(status.id)}`;
+  link.href = `#id=${encodeURIComponent(status.id)}`;
   if (status.id === chosen) link.setAttribute("aria-current", "true");
   else link.removeAttribute("aria-current");
   made.className = status.id === chosen ? "chosen" : "";
@@ -159,13 +159,21 @@ function drawOne() {
   marks($("marks"), marksOf(one));
   show($("reset"), one.override);
   text($("pause"), one.pause ? "Resume…" : "Pause…");
-  const ran = `Running: ${one.running} now, at most ${highest(one.line, 0)}; dashed: the limit`;
-  const waited = `Waiting: ${one.waiting} now, at most ${highest(one.line, 1)}`;
+  const line = fromFirst(one.line), ran = `Running: ${one.running} now, at most ${highest(line, 0)}; dashed: the limit`;
+  const waited = `Waiting: ${one.waiting} now, at most ${highest(line, 1)}`;
   text($("run-text"), ran);
   text($("wait-text"), waited);
-  draw($("run-line"), one.line, runLine, ran);
-  draw($("wait-line"), one.line, waitLine, waited);
+  draw($("run-line"), line, runLine, ran);
+  draw($("wait-line"), line, waitLine, waited);
+  const long = (line.length / one.line.length) * state.span;
+  text($("since"), long < 120 ? `${Math.round(long)} seconds ago` : `${Math.round(long / 60)} minutes ago`);
   drawTasks(one);
+}
+
+/** The part of a line in which somebody looked, and a minute at least. */
+function fromFirst(line) {
+  const first = line.findIndex((point) => point !== null);
+  return line.slice(-Math.max(line.length - (first < 0 ? line.length : first), line.length / 10));
 }
 
 function drawTasks(one) {
@@ -198,7 +206,9 @@ function trouble(words) {
 
 // -- asking
 
-async function answerOf(address, options = {}) {
+async function answerOf(path, options = {}) {
+  // Not relative to the page's own address, which may have a password in it: fetch refuses that.
+  const address = new URL(path, location.origin + location.pathname);
   const answer = await fetch(address, { ...options, cache: "no-store", signal: AbortSignal.timeout(15000) });
   const told = await answer.json().catch(() => ({ error: `the server says ${answer.status}` }));
   return { ok: answer.ok, status: answer.status, told };
@@ -278,10 +288,10 @@ function choose(id) {
 
 function fromAddress() {
   try {
-    const said = decodeURIComponent(location.hash.slice(1));
-    if (said !== "main") choose(said);
+    if (location.hash.startsWith("#id=")) choose(decodeURIComponent(location.hash.slice(4)));
+    else if (!location.hash) choose("");
   } catch {
-    choose("");
+    choose(""); // it was written by hand
   }
 }
 
