@@ -78,6 +78,26 @@ class ConcurrencyPage:
             response = as_json({"error": exc.said}, exc.status, *exc.headers)
         return response.send(request, start_response)
 
+    def mounted(self, path: str, application: Any) -> Callable[..., Any]:
+        """Return a WSGI application that shows the page below a path, and another application everywhere else.
+
+        Args:
+            path: As ``"/limits"``.
+            application: The other one, as Django's or Flask's.
+        """
+        if not (isinstance(path, str) and path.startswith("/") and path.strip("/")):
+            raise InvalidControl("page", "path", path, 'a path such as "/limits"')
+        path = path.rstrip("/")
+
+        def dispatch(environ: dict[str, Any], start_response: Any) -> Any:
+            here = environ.get("PATH_INFO", "")
+            if here != path and not here.startswith(f"{path}/"):
+                return application(environ, start_response)
+            below = {"SCRIPT_NAME": environ.get("SCRIPT_NAME", "") + path, "PATH_INFO": here[len(path) :]}
+            return self({**environ, **below}, start_response)
+
+        return dispatch
+
     def asgi(self, workers: int = 8) -> Any:
         """Return this as an ASGI application, which needs the extra ``page``.
 
