@@ -114,14 +114,15 @@ class Response:
 
     def __init__(self, content: bytes, kind: str, status: int = 200, *headers: tuple[str, str]) -> None:
         self._content, self._status = content, status
-        self.headers = [("Content-Type", kind), ("Content-Length", str(len(content))), *headers]
+        about = [] if status == 304 else [("Content-Type", kind), ("Content-Length", str(len(content)))]
+        self.headers = [*about, *headers]
 
     def send(self, request: Request, start_response: Any) -> list[bytes]:
         """Answer as WSGI wants it."""
         said = {name for name, _ in self.headers}
         more = [] if "Cache-Control" in said else [("Cache-Control", "no-store")]
         start_response(f"{self._status} {HTTPStatus(self._status).phrase}", [*self.headers, *_HEADERS, *more])
-        return [] if request.method == "HEAD" or self._status == 304 else [self._content]
+        return [] if request.method == "HEAD" else [self._content]
 
 
 def as_json(told: Any, status: int = 200, *headers: tuple[str, str]) -> Response:

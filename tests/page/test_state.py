@@ -311,14 +311,14 @@ def test_a_page_that_has_never_seen_redis_says_so(client: Client, told: Told) ->
 def test_the_last_minutes_have_the_most_that_was_seen_and_gaps_where_nobody_looked() -> None:
     history, now = History(), 10_000.0
 
-    for at, running, waiting in ((now - 590, 2, 9), (now - 30, 1, 5), (now - 28, 2, 4), (now, 1, 0)):
+    for at, running, waiting in ((now - 575, 2, 9), (now - 30, 1, 5), (now - 28, 2, 4), (now, 1, 0)):
         history.add(at, [status("gpu", running, waiting)])
 
     line = history.line("gpu", now, STEP)
     assert len(line) == SPAN // STEP
     assert line[-1] == (1, 0, 2)
     assert line[-7] == (2, 5, 2)
-    assert {place: point for place, point in enumerate(line) if point} == {1: (2, 9, 2), 113: (2, 5, 2), 119: (1, 0, 2)}
+    assert {place: point for place, point in enumerate(line) if point} == {4: (2, 9, 2), 113: (2, 5, 2), 119: (1, 0, 2)}
     small = history.line("gpu", now, 4 * STEP)
     assert len(small) == SPAN // STEP // 4
     assert [point for point in small if point] == [(2, 9, 2), (2, 5, 2), (1, 0, 2)]
