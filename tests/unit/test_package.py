@@ -12,6 +12,8 @@ from celery_concurrency_id.semaphore.scripts import VERBS, load
 PAGE = ("index.html", "page.css", "page.js", "draw.js", "icon.svg")
 DATA = {
     "py.typed",
+    "dashboards/grafana.json",
+    "dashboards/alerts.yml",
     *(f"page/static/{name}" for name in PAGE),
     *(f"semaphore/lua/{verb}.lua" for verb in (*VERBS, "_prelude")),
 }
