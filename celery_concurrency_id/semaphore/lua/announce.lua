@@ -15,10 +15,10 @@ if family ~= '' then know(id, family, limit) end
 local member = task .. ':' .. retries
 
 redis.call('ZREM', P .. 'reserved:' .. id, member)
-if redis.call('ZREM', P .. 'early', member) == 1 then return 1 end
-
-redis.call('HINCRBY', P .. 'id:' .. id, 'seq', 1)
-redis.call('ZADD', P .. 'waiting:' .. id, int(now), member)
+if redis.call('ZREM', P .. 'early', member) == 0 then
+  redis.call('HINCRBY', P .. 'id:' .. id, 'seq', 1)
+  redis.call('ZADD', P .. 'waiting:' .. id, int(now), member)
+end
 refresh(id)
 wake()
 return 1
