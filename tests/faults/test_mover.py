@@ -9,7 +9,7 @@ from typing import Any, Callable
 import pytest
 from kombu import Connection
 
-from celery_concurrency_id.worker.compat import GET_TIMEOUT
+from celery_concurrency_id.worker import compat, move
 from celery_concurrency_id.worker.move import Mover
 from faults.proxy import Proxy
 from harness.app import make_app
@@ -50,8 +50,12 @@ class Message:
         self.body, self.payload = b"[[], {}, {}]", [[], {}, {}]
 
 
-@pytest.mark.parametrize("trouble", ["deafen", "hold", "reset"])
-def test_a_broker_that_does_not_answer_does_not_hold_up_a_move_for_long(servers: Servers, trouble: str) -> None:
+@pytest.mark.parametrize("trouble", ["deafen", "reset"])
+def test_a_broker_that_does_not_answer_does_not_hold_up_a_move_for_long(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    for module in (compat, move):
+        monkeypatch.setattr(module, "GET_TIMEOUT", 1.0)
     redis, broker = servers.redis(), servers.rabbitmq_broker()
     config = broker.config()
     proxy = Proxy(config["port"])
@@ -59,6 +63,7 @@ def test_a_broker_that_does_not_answer_does_not_hold_up_a_move_for_long(servers:
         {
             "broker_url": f"amqp://guest:guest@127.0.0.1:{proxy.port}/{config['vhost']}",
             "broker_transport_options": {"confirm_publish": True},
+            "broker_connection_timeout": 1,
             "concurrency_url": redis.celeryconfig["host_url"],
         }
     )
@@ -70,8 +75,8 @@ def test_a_broker_that_does_not_answer_does_not_hold_up_a_move_for_long(servers:
         begun = time.monotonic()
         with pytest.raises(Exception):  # noqa: B017 - whichever the transport has for it
             mover.move(Message(), "one", "one")
-        # It waits for an answer, connects anew, and waits again.
-        assert time.monotonic() - begun < (2 * GET_TIMEOUT + 2 * app.conf.broker_connection_timeout + 5) * PATIENCE
+        # It waits a second for an answer, connects anew, and waits again; without a bound, for minutes.
+        assert time.monotonic() - begun < 20 * PATIENCE
 
         proxy.heal()
         mover.move(Message(), "one", "one")
