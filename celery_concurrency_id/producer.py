@@ -6,6 +6,7 @@ import hashlib
 from typing import Any, Callable
 
 from .policy import Policy
+from .published import stamped
 
 __all__ = ("announcing", "waiting_key")
 
@@ -44,7 +45,7 @@ def announcing(send: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
             return send(producer, name, message, *args, **kwargs)
         # Before the publish, so that a wrong setting is an error here and not a task that nobody announced.
         announcer = policy.announcer
-        result = send(producer, name, message, *args, **kwargs)
+        result = send(producer, name, message, *args, **stamped(kwargs))
         about = message.headers if "id" in message.headers else message.body
         announcer.announce(id, *waiting_key(about["id"], about.get("retries")))
         return result
@@ -57,7 +58,7 @@ def announcing(send: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
             kwargs["declare"] = []
         else:
             declared = announcer.learn(known)
-        result = send(producer, name, message, *args, **kwargs)
+        result = send(producer, name, message, *args, **stamped(kwargs))
         if declared is not None:
             declared()
         about = message.headers if "id" in message.headers else message.body

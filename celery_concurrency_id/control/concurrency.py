@@ -45,6 +45,11 @@ class Concurrency:
         self._app = app
         self._by = checked_text("Concurrency", "by", by) or _who()
 
+    @property
+    def app(self) -> Any:
+        """The Celery app."""
+        return self._app
+
     # Look
 
     def list(self) -> tuple[IdStatus, ...]:

@@ -72,6 +72,18 @@ class IdStatus:
     workers: int
     taken: int
 
+    @property
+    def runnable(self) -> int:
+        """Waiting tasks for which a slot is free: all they need is a worker."""
+        if self.pause is not None:
+            return 0
+        return self.waiting if self.limit is None else max(0, min(self.waiting, self.limit - self.running))
+
+    @property
+    def blocked(self) -> int:
+        """Waiting tasks that the limit or a pause holds back: more workers would not start them."""
+        return self.waiting - self.runnable
+
 
 @dataclass(frozen=True)
 class Holder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 from . import keys
 from .client import Client
@@ -253,9 +253,15 @@ class Semaphore:
         self._client.close()
 
 
-def semaphore(url: str, namespace: str, worker: str, options: dict[str, Any] | None = None) -> Semaphore:
-    """Return the semaphore of a namespace as a worker sees it."""
-    return Semaphore(Client(url, keys.prefix(namespace), options), worker)
+def semaphore(
+    url: str,
+    namespace: str,
+    worker: str,
+    options: dict[str, Any] | None = None,
+    client: Callable[..., Client] = Client,
+) -> Semaphore:
+    """Return the semaphore of a namespace as a worker sees it; ``client`` makes the connection."""
+    return Semaphore(client(url, keys.prefix(namespace), options), worker)
 
 
 def _text(value: Any) -> str:

@@ -14,10 +14,12 @@ from celery import bootsteps
 from ..exceptions import UnsupportedBroker
 from ..policy import policy_of
 from ..queues import dedicated_queue, dynamic_queue
+from ..semaphore.client import Client
 from ..semaphore.semaphore import semaphore
 from . import checks, commands, compat, inspect  # noqa: F401  # those two register commands
 from .children import Children
 from .configured import gate_configured
+from .counted import figures_of
 from .directory import Directory
 from .events import SlotEvents
 from .fetch import Fetcher
@@ -30,6 +32,7 @@ from .move import Mover
 from .parking import Parking
 from .places import places_of
 from .slot import Slot, State
+from .tracing import trace_waiting
 
 __all__ = ("Concurrency",)
 
@@ -67,6 +70,8 @@ class Concurrency(bootsteps.StartStopStep):
             raise UnsupportedBroker(transport, "Redis (also by Sentinel) or RabbitMQ as the broker")
         policy.check_routes()
         self._settings = policy.settings
+        self._figures = figures_of(self._settings, c.hostname)
+        trace_waiting()  # before the pool forks
         limits = {id: limit or 0 for id, limit in policy.limits().items() if id in set(self._ids)}
         worker = uuid4().hex
         self._directory = Directory(families, self._settings.id_ttl, policy.limit_of)
@@ -75,7 +80,13 @@ class Concurrency(bootsteps.StartStopStep):
             self._settings.url, self._settings.namespace, worker, self._mail, self._settings.options
         )
         self._link = Link(
-            semaphore(self._settings.url, self._settings.namespace, worker, dict(self._settings.options)),
+            semaphore(
+                self._settings.url,
+                self._settings.namespace,
+                worker,
+                dict(self._settings.options),
+                Client if self._figures is None else self._figures.client,
+            ),
             c.hostname,
             _fleet(limits, families),
             limits,
@@ -117,7 +128,7 @@ class Concurrency(bootsteps.StartStopStep):
                 self._children,
                 self._settings.fetch_ahead,
                 self._lost,
-                SlotEvents(c),
+                SlotEvents(c) if self._figures is None else self._figures.events(c),
             )
             self._loop.start()
         connection = c.connection
@@ -136,6 +147,10 @@ class Concurrency(bootsteps.StartStopStep):
             checks.warn(policy_of(c.app), c.app, fetcher.visibility_timeout)
             self._mailbox.start()
             self._link.start()
+            if self._figures is not None:
+                self._figures.serve(
+                    self._settings.metrics_host, self._settings.metrics_port or 0, self._link, self._lost
+                )
 
     def register_with_event_loop(self, c: Any, hub: Any) -> None:
         """The hub runs; it forgets everybody whenever the broker is lost."""
@@ -165,6 +180,8 @@ class Concurrency(bootsteps.StartStopStep):
             return
         self._link.stop()
         self._mailbox.stop()
+        if self._figures is not None:
+            self._figures.close()
         self._loop.stop()
         if self._children is not None:
             self._children.close()

@@ -161,6 +161,7 @@ class HandOver:
         slot.state = State.RUNNING
         slot.began = True
         slot.request = request
+        request.note_wait()
         self._gate.begins(slot, request)
         kind = "resume" if request.concurrency_ahead else "start"
         self._link.report(Report(kind, slot.id, slot.token, *request.concurrency_key), urgent=self._at_once)
