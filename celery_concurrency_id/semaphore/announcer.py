@@ -171,7 +171,7 @@ class Announcer:
                     "start when something else is published to these ids",
                     redacted(self._url),
                     len(self._backlog),
-                    exc or type(exc).__name__,
+                    str(exc) or type(exc).__name__,
                 )
 
 

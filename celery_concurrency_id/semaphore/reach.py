@@ -63,7 +63,7 @@ class Reach:
         self._quiet_until = monotonic() + _PAUSE
         if not self._away:
             self._away = True
-            why = exc or type(exc).__name__
+            why = str(exc) or type(exc).__name__
             logger.error("semaphore at %s cannot be reached (%s): %s", self._url, why, self._meanwhile)
 
     def is_there(self) -> None:

@@ -33,7 +33,7 @@ def check_redis(policy: Policy) -> list[str]:
         info: Any = {**client.info("server"), **client.info("memory")}
     except (RedisError, OSError) as exc:
         return [
-            f"Redis at {where} cannot be used ({exc or type(exc).__name__}): start it, or correct concurrency_url, its "
+            f"Redis at {where} cannot be used ({str(exc) or type(exc).__name__}): start it, or correct concurrency_url, its "
             "password or concurrency_transport_options"
         ]
     problems = []
