@@ -1,4 +1,4 @@
-"""A message that is moved to its queue: nothing is lost, and no worker stands still, whatever dies meanwhile."""
+"""Deaths between two steps that belong together, and a broker that is silent between them: nothing is lost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_a_task_is_not_lost_with_a_worker_that_dies_while_it_moves_it(
 ) -> None:
     """A producer without the extension published it; at-least-once: it may run twice, in its turn."""
     setup = make_setup(broker=servers.rabbitmq_broker(), workers=0, pool="threads", task_ignore_result=True)
-    [mortal] = setup.start_workers(1, imports=["faults.dying"], dies_when_moving=moment)
+    [mortal] = setup.start_workers(1, imports=["faults.dying"], dies=moment)
     results = [setup.plain_producer().send_task("one", kwargs={"tag": tag}) for tag in range(3)]
     assert mortal.container.wait_exit(30) != 0
     assert not setup.sweep.runs(), "it was on its way"
@@ -38,6 +38,24 @@ def test_a_task_is_not_lost_with_a_worker_that_dies_while_it_moves_it(
     twice = setup.sweep.twice()
     assert sum(twice.values()) <= 2, f"more than the one was published again: {twice}"
     setup.assert_slots_are_free("one", 1)
+
+
+def test_a_task_is_not_lost_that_comes_after_a_worker_died_while_it_retired_its_queue(
+    make_setup: Callable[..., Setup], servers: Servers
+) -> None:
+    """The queue is gone, and Redis knows the id still: the next who publishes makes the queue anew."""
+    setup = make_setup(broker=servers.rabbitmq_broker(), workers=0, concurrency_id_ttl=4, task_ignore_result=True)
+    [mortal] = setup.start_workers(1, pool="threads", imports=["faults.dying"], dies="once the queue is deleted")
+    first = setup.send("tenant", tenant="mortal")
+    setup.wait_ended([first])
+    assert mortal.container.wait_exit(60) != 0
+
+    later = [setup.send("tenant", tenant="mortal", tag=tag) for tag in range(3)]
+    setup.start_workers(1)
+
+    setup.wait_ended(later)
+    assert setup.sweep.peak("tenant-mortal") == 1
+    assert not setup.sweep.twice()
 
 
 class Message:
