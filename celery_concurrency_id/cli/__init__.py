@@ -11,9 +11,10 @@ from .doctor import doctor
 from .group import concurrency
 from .look import list_, show, why
 from .metrics import metrics
+from .page import page
 from .watch import watch
 
 __all__ = ("concurrency",)
 
-for _command in (list_, show, why, set_, reset, pause, resume, drain, purge, release, watch, doctor, metrics):
+for _command in (list_, show, why, set_, reset, pause, resume, drain, purge, release, watch, doctor, metrics, page):
     concurrency.add_command(_command)

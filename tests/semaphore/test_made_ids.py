@@ -19,8 +19,8 @@ BUGS = {
     "announce says nothing of the id": ("if family ~= '' then know(id, family, limit) end", ""),
     "a new limit is not heard": ("if row[1] ~= family or row[2] ~= limit then", "if row[1] ~= family then"),
     "an early start hides a new limit": (
-        "int(now), member)\nend\nrefresh(id)",
-        "int(now), member)\nrefresh(id)\nend",
+        "'PX', WHERE_MS) end\nend\nrefresh(id)",
+        "'PX', WHERE_MS) end\nrefresh(id)\nend",
     ),
     "what some task always has is made": (
         "'serves:' .. fleet, id) == 1 then return end",

@@ -161,7 +161,8 @@ class World:
     def announce(self, id: str, task: str, retries: int) -> None:
         self.tick()
         family, limit = self.told.get(id, ("", 0))
-        self.producer.call("announce", id, task, retries, family, limit)
+        kind = f" name{len(self.model.ids[id].waiting) % 3}"
+        self.producer.call("announce", id, task, retries, family, limit, kind)
         self.model.announce(id, task, retries, family, limit)
         self._check(called=True, may_exceed=bool(family))  # the limit may have been lowered
 
