@@ -15,6 +15,7 @@ from kombu.transport.virtual import QoS as VirtualQoS
 from kombu.utils.json import loads
 
 __all__ = (
+    "bound_waits",
     "can_kill",
     "cancel_timer",
     "clock",
@@ -66,8 +67,14 @@ def prepare_gets(channel: Any) -> None:
     channel._callbacks[spec.Basic.GetOk] = on_message
     channel._callbacks[spec.Basic.GetEmpty] = on_empty
     channel._callbacks[spec.Channel.Close] = on_close
-    # Also for declaring a queue and asking for its length; py-amqp itself would wait until heartbeats are missed.
-    channel.wait = partial(channel.wait, timeout=GET_TIMEOUT)
+    # Also for declaring a queue and asking for its length.
+    bound_waits(channel)
+
+
+def bound_waits(channel: Any) -> None:
+    """Let an AMQP channel wait for no answer without a bound; py-amqp itself would wait until heartbeats are missed."""
+    if is_amqp(channel) and not isinstance(channel.wait, partial):
+        channel.wait = partial(channel.wait, timeout=GET_TIMEOUT)
 
 
 def get_amqp(channel: Any, queue: Any, declare: bool, most: int) -> list[Any]:
