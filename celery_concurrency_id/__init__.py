@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .control import Concurrency
+from .control import Concurrency, Expected, Position
 from .exceptions import (
     ConcurrencyError,
     DeadlockError,
@@ -21,9 +21,11 @@ __all__ = (
     "Concurrency",
     "ConcurrencyError",
     "DeadlockError",
+    "Expected",
     "InvalidControl",
     "InvalidOption",
     "InvalidSetting",
+    "Position",
     "QueueFullError",
     "QueuedTask",
     "SemaphoreUnavailable",

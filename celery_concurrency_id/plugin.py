@@ -20,7 +20,7 @@ __all__ = ("install",)
 #: The consumer bootstep; named, not imported: producers need nothing of the worker.
 _STEP = "celery_concurrency_id.worker.bootstep:Concurrency"
 #: Results whose ``get`` and ``join`` notice that a task waits for itself.
-_RESULTS = "celery_concurrency_id.results"
+_DEADLOCKS = "celery_concurrency_id.deadlocks"
 
 
 class ConcurrencyAMQP:
@@ -63,7 +63,7 @@ def install(app: Any) -> None:
     steps.add(_STEP)
     _hide_url()
     for name in ("AsyncResult", "ResultSet", "GroupResult"):
-        setattr(app, name, app.subclass_with_self(f"{_RESULTS}:{name}"))
+        setattr(app, name, app.subclass_with_self(f"{_DEADLOCKS}:{name}"))
     if "amqp" in vars(app):
         amqp = app.amqp
         amqp.__class__ = _with_concurrency(type(amqp))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable
 from typing import Any, Callable
 
 from celery.app.amqp import Queues
 from kombu import Exchange, Queue
 
-__all__ = ("DedicatedQueues", "DynamicQueue", "counts_deliveries", "dedicated_queue", "dynamic_queue")
+__all__ = ("DedicatedQueues", "DynamicQueue", "counts_deliveries", "dedicated_queue", "dynamic_queue", "turn_of")
+
+
+#: kombu's ``priority_steps``: its Redis transport keeps one list for each, the lowest first.
+_REDIS_STEPS = (0, 3, 6, 9)
 
 
 class DynamicQueue(Queue):
@@ -17,13 +22,24 @@ class DynamicQueue(Queue):
     #: A connection would remember it for ever, and believe that it still exists.
     can_cache_declaration = False
 
+    def named(self, id: str) -> DynamicQueue:
+        """Return the same queue under another name: to make one from its arguments takes far longer."""
+        queue = object.__new__(type(self))
+        queue.__dict__.update(self.__dict__)
+        queue.name = queue.routing_key = id
+        return queue
+
 
 def dynamic_queue(app: Any, id: str) -> Queue:
     """Return the queue of an id that was made for a call: as ``dedicated_queue``, but not bound to an exchange."""
-    queue = dedicated_queue(app, id)
-    if dict.__contains__(app.amqp.queues, id):
-        return queue
-    return DynamicQueue(id, Exchange(""), id, queue_arguments=queue.queue_arguments)
+    queues = app.amqp.queues
+    if dict.__contains__(queues, id):
+        return dedicated_queue(app, id)
+    if queues.dynamic is None:
+        arguments = dedicated_queue(app, id).queue_arguments
+        queues.dynamic = DynamicQueue(id, Exchange(""), id, queue_arguments=arguments)
+    made: Queue = queues.dynamic.named(id)
+    return made
 
 
 def dedicated_queue(app: Any, id: str) -> Queue:
@@ -54,16 +70,34 @@ def counts_deliveries(queue: Queue) -> bool:
     return bool((queue.queue_arguments or {}).get("x-queue-type") == "quorum")
 
 
+def turn_of(app: Any, id: str) -> Callable[[int | None], int] | None:
+    """Return what makes of a message's priority its turn in an id's queue: lower ones come first. None where the
+    broker goes by the order of publishing, or in its own way: quorum queues mix two priorities."""
+    connection = app.connection_for_read()
+    transport = connection.transport.driver_type
+    if transport == "redis":
+        steps = sorted(connection.transport_options.get("priority_steps") or _REDIS_STEPS)
+        return lambda priority: bisect(steps, min(priority or 0, 9))
+    queue = dedicated_queue(app, id)
+    arguments = queue.queue_arguments or {}
+    most = arguments.get("x-max-priority", getattr(queue, "max_priority", None))
+    if transport == "amqp" and most and not counts_deliveries(queue):
+        return lambda priority: -min(priority or 0, most)
+    return None
+
+
 class DedicatedQueues(Queues):
     """Celery's queues, where ``-Q`` and ``-X`` of a dedicated queue choose what is served instead of consumed.
 
     Attributes:
         gated: Returns the ids that have dedicated queues.
         families: Returns the names of the families of ids that are made for each call.
+        dynamic: A queue of an id that was made for a call: all others are like it.
     """
 
     gated: Callable[[], Iterable[str]] = tuple
     families: Callable[[], Iterable[str]] = tuple
+    dynamic: DynamicQueue | None = None
     _chosen: frozenset[str] | None = None
     _excluded: frozenset[str] = frozenset()
 

@@ -11,13 +11,14 @@ from .doctor import doctor
 from .group import concurrency
 from .look import list_, observed, show, why
 from .metrics import metrics
+from .page import page
 from .watch import watch
 
 __all__ = ("concurrency",)
 
 _COMMANDS = (
     *(list_, show, observed, why, set_, reset, pause, resume, drain, purge, release),
-    *(watch, doctor, metrics),
+    *(watch, doctor, metrics, page),
 )
 for _command in _COMMANDS:
     concurrency.add_command(_command)

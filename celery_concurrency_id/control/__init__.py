@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from .concurrency import Concurrency
-from .views import Drained, Holder, IdDetails, IdStatus, Observed, Override, Pause, Waiting, Why
+from .expected import Expected
+from .views import Drained, Holder, IdDetails, IdStatus, Observed, Override, Pause, Position, Waiting, Why
 
 __all__ = (
     "Concurrency",
     "Drained",
+    "Expected",
     "Holder",
     "IdDetails",
     "IdStatus",
     "Observed",
     "Override",
     "Pause",
+    "Position",
     "Waiting",
     "Why",
 )

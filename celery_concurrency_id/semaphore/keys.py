@@ -1,7 +1,7 @@
 """The Redis keys: every one, its type, what it holds and how long it lives.
 
 All keys of a namespace start with the same prefix, ``concurrency:{NAMESPACE}:``; the braces are a hash tag, so that
-one script can use them together on a cluster. No key but ``reserved:ID``, ``came:TOKEN`` and ``blocked:ID`` is given an
+one script can use them together on a cluster. Only ``reserved:ID``, ``where:TASK``, ``came:TOKEN`` and ``blocked:ID`` have an
 expiry: a script that ends a lease, or that sees a queue run empty, removes what belongs to it.
 
 ========================  ======  =============================================================================
@@ -27,9 +27,10 @@ key                       type    holds
                                   when its queue may be about to be deleted; what an operator said: ``override`` the
                                   limit that stands over it, ``override_until`` and ``override_at`` (us),
                                   ``override_by``, ``override_note``; ``paused`` (1), ``paused_at`` (us),
-                                  ``paused_by``, ``paused_note``
+                                  ``paused_by``, ``paused_note``; ``kind`` the usual kind of its waiting tasks:
+                                  priority, a blank, the task's name
 ``controlled``            zset    ids with an override or a pause, by when that ends by itself (us; inf: never)
-``slots:ID``              hash    token to ``worker|state|since|task``
+``slots:ID``              hash    token to ``worker|state|since|task``, and after a NUL the task's name
 ``away:ID``               hash    token to the same, for slots that their tasks have given back for a while
 ``back:ID``               zset    tokens of those whose tasks want them again, by since when (us)
 ``came:TOKEN``            list    wakes the task that waits for its slot; 10 s
@@ -45,6 +46,11 @@ key                       type    holds
 ``line:ID``               zset    what waits there, by since when (us)
 ``ends:ID``               zset    what has really ended, by when it ends there (us)
 ``waiting:ID``            zset    ``task:retries``, by when it was announced (us)
+``kinds:ID``              set     the other kinds of its waiting tasks
+``kind:ID KIND``          zset    those of ``waiting:ID`` that are of one of these kinds, by the same time
+``times``                 hash    a task's name to how long such tasks have lately been in their slots: how many they
+                                  were, mean and variance in ms
+``where:TASK``            string  ``retries|ID`` of a task whose id was made for its call; two days
 ``reserved:ID``           zset    places in a bounded queue: ``task:retries`` of tasks that are being published, by when
                                   the place was taken (us), and of tasks that are kept until they are due, by when that
                                   is; 10 s after that

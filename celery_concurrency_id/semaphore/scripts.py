@@ -13,6 +13,7 @@ VERBS = (
     *("adopt", "announce", "beat", "cancel", "join", "learn", "leave", "reserve", "retire", "serve", "turn"),
     *("blocked", "retake", "yield"),  # a running task's
     *("forget", "holders", "ids", "limit", "locate", "observed", "overview", "pause", "release"),  # an operator's
+    *("find", "position"),  # of those who wait
 )
 
 

@@ -20,11 +20,12 @@ local read = {hash = 'HGETALL', set = 'SMEMBERS'}
 local all = {}
 for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
   local kind = redis.call('TYPE', key).ok
-  -- A list wakes a task that waits, and what a task is blocked by is a hint: they go by themselves.
-  local hint = kind == 'list' or string.find(key, ':blocked:', 1, true)
-  local value = hint and {} or read[kind] and redis.call(read[kind], key)
-    or redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
-  all[#all + 1] = {string.sub(key, #ARGV[1] + 1), kind, value}
+  -- A list wakes a task that waits, and what a task is blocked by is a hint: they go by themselves. Where a task is, no
+  -- script but find looks at.
+  if kind ~= 'string' and kind ~= 'list' and not string.find(key, ':blocked:', 1, true) then
+    local value = read[kind] and redis.call(read[kind], key) or redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+    all[#all + 1] = {string.sub(key, #ARGV[1] + 1), kind, value}
+  end
 end
 return all
 """
@@ -78,7 +79,7 @@ class Server:
             name = key.partition(":")[0]
             if kind == "set":
                 state[key] = set(value)
-            elif name == "waiting":
+            elif name in ("waiting", "kind"):
                 state[key] = value[::2]
             elif name in ("slots", "away"):
                 state[key] = {token: _slot(record) for token, record in pairs.items()}
@@ -86,6 +87,7 @@ class Server:
                 state[key] = {field: _number(text) for field, text in pairs.items() if field != "host"}
             else:
                 state[key] = pairs
+        _check_kinds(state)
         return _without_nothing(state)
 
 
@@ -100,11 +102,15 @@ def expected(model: Model) -> dict[str, Any]:
             **{f"polled:{fleet}": at for fleet, at in model.polled.items()},
             **{f"audited:{fleet}": at for fleet, at in model.audited.items()},
             **{f"cursor:{fleet}": cursor for fleet, cursor in model.cursors.items()},
+            **{f"family:{family}": 1 for family in model.families},
         },
         "awaited": set(model.awaited),
         "workers": {name: lease.heard for name, lease in model.leases.items()},
         "fleets": model.fleets,
         "early": dict(model.early),
+        "dynamic": dict(model.directory.used),
+        "lookups": dict(model.directory.looked_up),
+        "fresh": dict(model.directory.fresh),
     }
     for name, lease in model.leases.items():
         state[f"worker:{name}"] = {"fleet": lease.fleet, "lease_us": lease.lasts}
@@ -115,7 +121,8 @@ def expected(model: Model) -> dict[str, Any]:
         state[f"idle:{fleet}"] = dict(model.idle[fleet])
     for id, each in model.ids.items():
         numbers = {"seq": each.seq, "unseen": each.unseen, "fetching": each.fetching}
-        state[f"id:{id}"] = {**numbers, "limit": each.limit, **each.override, **each.pause}
+        made = {"family": each.family or None, "retiring": each.retiring}
+        state[f"id:{id}"] = {**numbers, **made, "limit": each.limit, **each.override, **each.pause}
         if each.override or each.pause:
             state.setdefault("controlled", {})[id] = each.override.get("override_until", "inf")
         state[f"waiting:{id}"] = sorted(each.waiting, key=each.waiting.__getitem__)
@@ -126,6 +133,26 @@ def expected(model: Model) -> dict[str, Any]:
         for token, slot in each.all.items():
             state.setdefault(f"held:{slot.worker}", {})[token] = id
     return _without_nothing(state)
+
+
+def _check_kinds(state: dict[str, Any]) -> None:
+    """Take out what is kept of the kinds of waiting tasks, which the model does not know, and check that it agrees."""
+    members: dict[str, dict[str, list[str]]] = {}
+    for key in [key for key in state if key.partition(":")[0] == "kind"]:
+        id, kind = key.partition(":")[2].split(" ", 1)
+        members.setdefault(id, {})[kind] = state.pop(key)
+    for key in [key for key in state if key.partition(":")[0] == "kinds"]:
+        assert set(members.get(key.partition(":")[2], {})) == state.pop(key)
+    for id, kinds in members.items():
+        all_of_them = [member for each in kinds.values() for member in each]
+        waiting = state.get(f"waiting:{id}", [])
+        assert len(set(all_of_them)) == len(all_of_them), "one is of two kinds"
+        assert set(all_of_them) <= set(waiting), "one of a kind does not wait"
+        for each in kinds.values():
+            assert each == [member for member in waiting if member in set(each)], "their order is another one"
+    for key, value in state.items():
+        if key.partition(":")[0] == "id":
+            value.pop("kind", None)
 
 
 def _slot(record: str) -> tuple[str, str, str]:

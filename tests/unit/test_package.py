@@ -9,10 +9,13 @@ from pathlib import Path
 import celery_concurrency_id
 from celery_concurrency_id.semaphore.scripts import VERBS, load
 
+PAGE = ("index.html", "page.css", "page.js", "draw.js", "icon.svg")
 DATA = {
     "py.typed",
     "dashboards/grafana.json",
     "dashboards/alerts.yml",
+    *(f"page/static/{name}" for name in PAGE),
+    "worker/get.lua",
     *(f"semaphore/lua/{verb}.lua" for verb in (*VERBS, "_prelude")),
 }
 
