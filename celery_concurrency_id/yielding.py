@@ -11,9 +11,9 @@ from celery import current_task
 from celery.exceptions import SoftTimeLimitExceeded
 
 from .exceptions import SemaphoreUnavailable
+from .notes import notes_of
 from .policy import policy_of
 from .semaphore.tasks import GONE, HELD, UNKNOWN, WAITS, Holder, tasks_line
-from .worker.notes import notes_of
 
 __all__ = ("Yielding", "holder_of", "yield_slot")
 

@@ -1,8 +1,8 @@
 """The Redis keys: every one, its type, what it holds and how long it lives.
 
 All keys of a namespace start with the same prefix, ``concurrency:{NAMESPACE}:``; the braces are a hash tag, so that
-one script can use them together on a cluster. Only ``reserved:ID``, ``where:TASK``, ``came:TOKEN`` and ``blocked:ID`` have an
-expiry: a script that ends a lease, or that sees a queue run empty, removes what belongs to it.
+one script can use them together on a cluster. Only ``reserved:ID``, ``where:TASK``, ``came:TOKEN`` and ``blocked:ID``
+have an expiry: a script that ends a lease, or that sees a queue run empty, removes what belongs to it.
 
 ========================  ======  =============================================================================
 key                       type    holds

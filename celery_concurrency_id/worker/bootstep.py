@@ -12,6 +12,7 @@ from uuid import uuid4
 from celery import bootsteps
 
 from ..exceptions import UnsupportedBroker
+from ..notes import Notes
 from ..policy import policy_of
 from ..queues import dedicated_queue, dynamic_queue
 from ..semaphore.client import Client
@@ -29,7 +30,6 @@ from .loop import HubLoop, ThreadLoop
 from .lost import LostSlots
 from .mailbox import Mailbox
 from .move import Mover
-from .notes import Notes
 from .parking import Parking
 from .places import places_of
 from .slot import Slot, State

@@ -9,10 +9,10 @@ from dataclasses import replace
 from typing import Any, Callable
 
 from ..exceptions import SemaphoreUnavailable
+from ..notes import Notes
 from ..semaphore.semaphore import SHORT_TIER, Report, Semaphore, Turn
 from .compat import clock
 from .directory import Directory
-from .notes import Notes
 
 __all__ = ("Link",)
 

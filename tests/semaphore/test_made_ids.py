@@ -59,8 +59,11 @@ BUGS = {
     "never silent": ("if cursor >= 0 and ttl_us > 0 and recovery_ms() == 0 then", "if false then"),
     "silent from the start": ("'-inf', int(now - ttl_us), 'LIMIT', 0, batch", "'-inf', int(now), 'LIMIT', 0, batch"),
     "more are silent than asked for": ("'-inf', int(now - ttl_us), 'LIMIT', 0, batch", "'-inf', int(now - ttl_us)"),
-    "what runs is silent": ("'EXISTS', P .. 'slots:' .. id, P .. 'waiting:'", "'EXISTS', P .. 'waiting:'"),
-    "what waits is silent": ("P .. 'slots:' .. id, P .. 'waiting:' .. id,", "P .. 'slots:' .. id,"),
+    "what runs is silent": (
+        "'EXISTS', P .. 'slots:' .. id, P .. 'away:' .. id, P .. 'waiting:'",
+        "'EXISTS', P .. 'waiting:'",
+    ),
+    "what waits is silent": ("P .. 'away:' .. id, P .. 'waiting:' .. id,", "P .. 'away:' .. id,"),
     "what is not due is silent": (", P .. 'reserved:' .. id)\n  return some", ")\n  return some"),
     "what nobody announced is silent": ("some > 0 or field(P .. 'id:' .. id, 'unseen') > 0 or", "some > 0 or"),
     "what is paused is silent": (" or redis.call('ZSCORE', P .. 'controlled', id) ~= false", ""),

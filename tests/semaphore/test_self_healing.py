@@ -196,7 +196,7 @@ def test_a_slot_that_another_worker_took_meanwhile_is_lost_and_both_sides_know_i
 
 
 MUTANTS = {
-    "frees nothing": ("      redis.call('HDEL', slots, token)\n", ""),
+    "frees nothing": ("        redis.call('HDEL', key, token)\n", ""),
     "takes everybody for alive": ("if not leased and", "if false and"),
     "takes those without a lease for dead": (
         "if not leased and redis.call('PUBLISH', P .. 'mail:' .. owner, 'rejoin') == 0 then",

@@ -44,8 +44,8 @@ MUTANTS = {
         "local record = redis.call('HGET', P .. 'slots:' .. held[i + 1], held[i])",
     ),
     "start forgets where the slot is": (
-        "redis.call('HSET', key, token, pack_slot(worker, 'r', task))\n    if key",
-        "redis.call('HSET', P .. 'slots:' .. id, token, pack_slot(worker, 'r', task))\n    if key",
+        "redis.call('HSET', key, token, pack_slot(worker, 'r', task, name))\n    if key",
+        "redis.call('HSET', P .. 'slots:' .. id, token, pack_slot(worker, 'r', task, name))\n    if key",
     ),
 }
 

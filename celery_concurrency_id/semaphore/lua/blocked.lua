@@ -12,7 +12,7 @@
 --          holders  how many slots are held
 
 local worker, id, token, endless = ARGV[1], ARGV[2], ARGV[3], ARGV[4] == '1'
-local slots, waiting, blocked = P .. 'slots:' .. id, P .. 'waiting:' .. id, P .. 'blocked:' .. id
+local slots, blocked, waiting = P .. 'slots:' .. id, P .. 'blocked:' .. id, P .. 'waiting:' .. id
 
 local record = redis.call('HGET', slots, token)
 if not record or slot_worker(record) ~= worker then return {0, '', 0} end
