@@ -31,6 +31,7 @@ class Notes:
         self._lock = threading.Lock()
         self._rest = b""
         self._away: set[str] = set()
+        self._again: set[str] = set()
         self._untold = False
         _open.add(self)
         _by_worker[worker] = self
@@ -75,11 +76,11 @@ class Notes:
             self._drain()
             return frozenset(self._away)
 
-    def is_away(self, token: str) -> bool:
-        """Say whether a task has given back its slot and not taken it again."""
+    def was_away(self, token: str) -> bool:
+        """Say whether a task has given back its slot, and whether or not it has it again."""
         with self._lock:
             self._drain()
-            return token in self._away
+            return token in self._away or token in self._again
 
     def take_untold(self) -> bool:
         """Say whether there is something that Redis could not be told of, since the last time."""
@@ -92,6 +93,7 @@ class Notes:
         """A slot is held no more."""
         with self._lock:
             self._away.discard(token)
+            self._again.discard(token)
 
     def _drain(self) -> None:
         try:
@@ -110,6 +112,7 @@ class Notes:
     def _note(self, word: bytes, token: str) -> None:
         if word == b"t":
             self._away.discard(token)
+            self._again.add(token)
         else:
             self._away.add(token)
             self._untold = self._untold or word == b"u"

@@ -250,7 +250,7 @@ class Gate:
         elif self._closing or self.fetcher is None:
             self._give_back(slot)
         elif self._link.given_back(slot.token):
-            # Its task gave it back for a while, and ended before it had it again: it may be somebody else's.
+            # Its task gave it back for a while, and may have ended before it had it again.
             self._give_back(slot)
             self._schedule()
         elif self._ahead.has(slot.id) and self._may_continue(slot) and self._hand_ready():

@@ -182,11 +182,16 @@ class Link:
         """An operator freed a slot that is held here."""
         with self._news:
             self._held.pop(token, None)
+        if self._notes is not None:
+            self._notes.forget(token)
         self._owner.released(token)
 
     def given_back(self, token: str) -> bool:
-        """Say whether a task has given its slot back for a while, and does not have it again."""
-        return self._notes is not None and self._notes.is_away(token)
+        """Say whether a task has given its slot back for a while: no other task may have it after that one.
+
+        It may be somebody else's; and where the task has it again, its number is older than the task's fencing token.
+        """
+        return self._notes is not None and self._notes.was_away(token)
 
     def age(self, since: float) -> float:
         """Return the seconds since a moment of this line's clock."""
@@ -276,6 +281,8 @@ class Link:
             self._semaphore.learn(self._directory.known())
         with self._news:
             for token in joined.lost:
+                if self._notes is not None:
+                    self._notes.forget(token)
                 self._held.pop(token, None)
                 self._leaving.discard(token)
             self._joined = True
