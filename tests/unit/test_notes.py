@@ -21,12 +21,12 @@ def notes() -> Iterator[Notes]:
 def test_a_process_that_is_killed_has_left_its_notes(notes: Notes) -> None:
     child = os.fork()
     if not child:
-        found = notes_of("worker")
-        assert found is notes
-        for token in ("1", "2", "3"):
-            found.given(token)
-        found.taken("2")
-        os.kill(os.getpid(), signal.SIGKILL)
+        try:
+            for token in ("1", "2", "3"):
+                notes.given(token)
+            notes.taken("2")
+        finally:
+            os.kill(os.getpid(), signal.SIGKILL)
     os.waitpid(child, 0)
 
     assert notes.was_away("1") and notes.was_away("2") and not notes.was_away("4")
@@ -35,6 +35,11 @@ def test_a_process_that_is_killed_has_left_its_notes(notes: Notes) -> None:
     notes.forget("2")
     assert not notes.was_away("1") and not notes.was_away("2")
     assert notes.away() == {"3"}
+
+
+def test_a_worker_is_found_by_its_name(notes: Notes) -> None:
+    assert notes_of("worker") is notes
+    assert notes_of("nobody") is None
 
 
 def test_what_redis_was_not_told_is_told_once(notes: Notes) -> None:
@@ -78,4 +83,3 @@ def test_after_the_worker_has_ended_a_note_is_nothing(notes: Notes) -> None:
     notes.given("1")
     notes.close()
     assert notes.away() == frozenset()
-    assert notes_of("nobody") is None
