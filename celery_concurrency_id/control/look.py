@@ -84,12 +84,12 @@ def _status(row: Row, now: float, policy: Policy) -> IdStatus:
 
 def _holder(slot: SlotRow, now: float) -> Holder:
     lease_age = None if slot.heard is None else max(0.0, now - slot.heard)
-    return Holder(slot.token, slot.task, slot.host, slot.since, max(0.0, now - slot.since), lease_age)
+    return Holder(slot.token, slot.task, slot.host, slot.since, max(0.0, now - slot.since), lease_age, slot.name)
 
 
 def place_of(row: WaitingRow, now: float) -> Waiting:
     """Return a waiting task."""
-    return Waiting(row.task, row.retries, row.rank, row.since, max(0.0, now - row.since))
+    return Waiting(row.task, row.retries, row.rank, row.since, max(0.0, now - row.since), row.name)
 
 
 def _override(row: Row) -> Override | None:

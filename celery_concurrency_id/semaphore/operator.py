@@ -45,7 +45,8 @@ class Overview(NamedTuple):
 
 
 class SlotRow(NamedTuple):
-    """A slot; ``heard`` is when its worker was last heard, ``task`` is empty while one is fetched into it."""
+    """A slot; ``heard`` is when its worker was last heard, ``task`` is empty while one is fetched into it; ``name`` is
+    that of the task, empty where it is not known."""
 
     token: str
     worker: str
@@ -53,16 +54,18 @@ class SlotRow(NamedTuple):
     task: str
     since: float
     heard: float | None
+    name: str = ""
 
 
 class WaitingRow(NamedTuple):
-    """A waiting task."""
+    """A waiting task; ``name`` is empty where it is not known."""
 
     id: str
     task: str
     retries: int
     rank: int
     since: float
+    name: str = ""
 
 
 class OperatorVerbs:
@@ -75,9 +78,9 @@ class OperatorVerbs:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def ids(self) -> set[str]:
+    def ids(self, made_for_calls: bool = True) -> set[str]:
         """Return every id that a live worker serves, that was made for a call, or that an operator has a hand in."""
-        return {_text(id) for id in self._client.call("ids")}
+        return {_text(id) for id in self._client.call("ids", int(made_for_calls))}
 
     def overview(self, ids: Iterable[str]) -> Overview:
         """Tell how some ids are."""
@@ -92,7 +95,7 @@ class OperatorVerbs:
         """Return the time, who holds the slots of an id, and what waits first."""
         at, slots, waiting = self._client.call("holders", id, head)
         found = [_slot(_text(token), _text(record), _text(host), heard) for token, record, host, heard in slots]
-        first = [_waiting(id, _text(waiting[i]), i // 2, waiting[i + 1]) for i in range(0, len(waiting), 2)]
+        first = [_waiting(id, _text(waiting[i]), i // 3, *waiting[i + 1 : i + 3]) for i in range(0, len(waiting), 3)]
         return at / 1e6, sorted(found, key=lambda slot: slot.since), first
 
     def locate(self, task: str, retries: int, ids: Iterable[str]) -> tuple[list[tuple[str, str]], list[WaitingRow]]:
@@ -145,13 +148,14 @@ def _row(id: str, values: list[Any], running: int, waiting: int, since: Any, wor
 
 
 def _slot(token: str, record: str, host: str, heard: Any) -> SlotRow:
-    worker, state, since, task = record.split("|", 3)
-    return SlotRow(token, worker, host, task if state == "r" else "", int(since) / 1e6, _time(heard))
+    worker, state, since, rest = record.split("|", 3)
+    task, _, name = rest.rpartition("\0") if "\0" in rest else (rest, "", "")
+    return SlotRow(token, worker, host, task if state == "r" else "", int(since) / 1e6, _time(heard), name)
 
 
-def _waiting(id: str, member: str, rank: int, since: Any) -> WaitingRow:
+def _waiting(id: str, member: str, rank: int, since: Any, kind: Any) -> WaitingRow:
     task, _, retries = member.rpartition(":")
-    return WaitingRow(id, task, int(retries), rank, _time(since) or 0.0)
+    return WaitingRow(id, task, int(retries), rank, _time(since) or 0.0, _text(kind).partition(" ")[2])
 
 
 def _time(value: Any) -> float | None:

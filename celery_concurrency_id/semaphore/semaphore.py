@@ -20,13 +20,14 @@ _SERVE_CHUNK = 500
 
 
 class Report(NamedTuple):
-    """What happened to a slot or a task: one of the kinds that ``lua/turn.lua`` names."""
+    """What happened to a slot or a task: one of the kinds that ``lua/turn.lua`` names; ``name`` is the task's."""
 
     kind: str
     id: str
     token: str
     task: str = ""
     number: int = 0
+    name: str = ""
 
 
 class Grant(NamedTuple):
@@ -230,9 +231,9 @@ class Semaphore:
             reply[9],
         )
 
-    def announce(self, id: str, task: str, retries: int, family: str = "", limit: int = 0) -> None:
+    def announce(self, id: str, task: str, retries: int, family: str = "", limit: int = 0, kind: str = "") -> None:
         """Say that a task was published to an id's queue; ``family`` and ``limit`` of an id made for the call."""
-        self._client.call("announce", id, task, retries, family, limit)
+        self._client.call("announce", id, task, retries, family, limit, kind)
 
     def reserve(self, id: str, task: str, retries: int, most: int) -> tuple[bool, int]:
         """Take a place among the waiting tasks of an id, of whom there may be so many; say whether there was one, and

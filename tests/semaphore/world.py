@@ -153,7 +153,7 @@ class World:
 
     def announce(self, id: str, task: str, retries: int) -> None:
         self.tick()
-        self.producer.call("announce", id, task, retries, "", 0)
+        self.producer.call("announce", id, task, retries, "", 0, f" name{len(self.model.ids[id].waiting) % 3}")
         self.model.announce(id, task, retries)
         self._check(called=True)
 
