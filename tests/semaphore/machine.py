@@ -29,7 +29,10 @@ class SemaphoreMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(self.redis_url)
+        self.world = self.make_world()
+
+    def make_world(self) -> World:
+        return World(self.redis_url)
 
     def _peer(self, pick: int) -> Peer:
         alive = self.world.alive()
