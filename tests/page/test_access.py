@@ -120,7 +120,7 @@ def test_a_page_with_names_of_its_own_is_served_under_no_other(page: Any) -> Non
         {"interval": 0.1},
         {"interval": True},
     ],
-    ids=str,
+    ids=" ".join,  # of their names: the same in every process of a run
 )
 def test_what_cannot_be_right_is_refused_at_the_start(page: Any, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidControl, match="page: ") as refused:
