@@ -309,7 +309,7 @@ class World:
         peer.semaphore.adopt()
         self.model.adopt()
         peer.adopts = False
-        self._check(called=True)
+        self._check(called=True, may_exceed=True)  # it follows a serve
 
     def turn(self, peer: Peer, want: int = 0, may_idle: bool = True, trouble: str = "") -> None:
         if not self._has_joined(peer):
@@ -383,7 +383,8 @@ class World:
         if answer is not None:
             reply, wanted = answer
             self._compare(peer, reply, wanted)
-            assert reply.resync == bool(self._freed_by_hand & set(tokens)), "else nobody meddled"
+            meddled = reply.status == "ok" and bool(self._freed_by_hand & set(tokens))
+            assert reply.resync == meddled, f"resync is {reply.resync}; somebody meddled: {meddled}"
             cursor = reply.cursor
             peer.joined = not reply.resync
             peer.must_serve = peer.must_serve or reply.serve
