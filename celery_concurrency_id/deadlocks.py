@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any, Callable
 
 from celery import current_task
-from celery import result as celery_result
 from celery.exceptions import TimeoutError
 
 from .exceptions import DeadlockError, SemaphoreUnavailable
@@ -15,10 +14,7 @@ from .policy import policy_of
 from .semaphore.tasks import Holder, tasks_line
 from .yielding import holder_of
 
-__all__ = ("AsyncResult", "GroupResult", "ResultSet")
-
-#: Celery's types make these generic, which they are not at run time.
-_celery: Any = celery_result
+__all__ = ("WatchedResult", "WatchedSet", "watch")
 
 #: Seconds until the first look, long enough for a task that runs at once, and between two looks.
 _FIRST, _LOOK = 0.5, 1.0
@@ -26,8 +22,8 @@ _FIRST, _LOOK = 0.5, 1.0
 _MOST = 20
 
 
-class AsyncResult(_celery.AsyncResult):  # type: ignore[misc]  # see _celery
-    """Celery's result; ``get`` in a task that holds a slot looks now and then whether it can ever return.
+class WatchedResult:
+    """Goes before a result class: ``get`` in a task that holds a slot looks now and then whether it can ever return.
 
     Raises:
         DeadlockError: From ``get``, where it cannot.
@@ -35,27 +31,27 @@ class AsyncResult(_celery.AsyncResult):  # type: ignore[misc]  # see _celery
 
     def get(self, timeout: Any = None, *args: Any, **kwargs: Any) -> Any:
         watch = _watch_of(self)
-        get = super().get
+        get: Any = super().get  # type: ignore[misc]  # of the class behind it
         return get(timeout, *args, **kwargs) if watch is None else watch.wait(partial(_get, get, args, kwargs), timeout)
 
     wait = get  # Celery's old name
 
 
-class _Joined:
-    """A join of several results waits for each by its ``get``, which notices; Celery's
-    quicker way has no place for that."""
+class WatchedSet:
+    """Goes before a class of several results: a join waits for each by its ``get``, which looks; Celery's quicker way
+    has no place for that."""
 
     def join_native(self, *args: Any, **kwargs: Any) -> Any:
-        join: Any = super().join if _holds_slot() and not kwargs.get("on_message") else super().join_native  # type: ignore[misc]
-        return join(*args, **kwargs)
+        sets: Any = super()
+        each = _holds_slot() and not kwargs.get("on_message")
+        return (sets.join if each else sets.join_native)(*args, **kwargs)
 
 
-class ResultSet(_Joined, _celery.ResultSet):  # type: ignore[misc]  # see _celery
-    """Celery's set of results."""
-
-
-class GroupResult(_Joined, _celery.GroupResult):  # type: ignore[misc]  # see _celery
-    """Celery's result of a group."""
+def watch(app: Any) -> None:
+    """Let the results of an app notice; classes of the user's own stay what they are otherwise."""
+    for name, first in (("AsyncResult", WatchedResult), ("ResultSet", WatchedSet), ("GroupResult", WatchedSet)):
+        cls = getattr(app, name)
+        setattr(app, name, type(cls.__name__, (first, cls), {"__module__": cls.__module__, "__doc__": cls.__doc__}))
 
 
 def _get(get: Callable[..., Any], args: Any, kwargs: Any, timeout: Any) -> Any:

@@ -10,6 +10,7 @@ from celery.utils.imports import symbol_by_name
 from kombu.utils.objects import cached_property
 
 from .bounded import bounded
+from .deadlocks import watch
 from .policy import policy_of
 from .producer import announcing
 from .queues import DedicatedQueues
@@ -19,8 +20,6 @@ __all__ = ("install",)
 
 #: The consumer bootstep; named, not imported: producers need nothing of the worker.
 _STEP = "celery_concurrency_id.worker.bootstep:Concurrency"
-#: Results whose ``get`` and ``join`` notice that a task waits for itself.
-_DEADLOCKS = "celery_concurrency_id.deadlocks"
 
 
 class ConcurrencyAMQP:
@@ -62,8 +61,7 @@ def install(app: Any) -> None:
         return
     steps.add(_STEP)
     _hide_url()
-    for name in ("AsyncResult", "ResultSet", "GroupResult"):
-        setattr(app, name, app.subclass_with_self(f"{_DEADLOCKS}:{name}"))
+    watch(app)
     if "amqp" in vars(app):
         amqp = app.amqp
         amqp.__class__ = _with_concurrency(type(amqp))

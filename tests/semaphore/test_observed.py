@@ -187,7 +187,7 @@ def test_a_planted_bug_is_noticed(bug: str, redis_url: str) -> None:
     assert before in everything(), f"the scripts changed; plant {bug!r} anew"
     chance = random.Random(4)  # the same history each time
     kinds = ["start", "start", "next", "end", "end", "yield", "back"]
-    history = [(chance.choice(kinds), chance.randrange(50), chance.choice([1, 40, 700])) for _ in range(80)]
+    history = [(chance.choice(kinds), chance.randrange(50), chance.choice([1, 40, 700, 5000])) for _ in range(250)]
     with scripts():
         play(redis_url, 2, history)
     with scripts({before: after}), pytest.raises(AssertionError):

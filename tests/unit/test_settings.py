@@ -164,6 +164,7 @@ def test_a_django_project_writes_every_one_in_capitals_with_its_prefix() -> None
         "limits": {"gpu": 2},
         "tasks": {"legacy": {"concurrency_id": "gpu"}},
         "max_waiting": 50,
+        "observe": True,
         "lease_ttl": 20,
         "id_ttl": 60,
         "fetch_ahead": False,
