@@ -43,7 +43,7 @@ key                       type    holds
                                   followed, ``busy`` slots taken there now
 ``trial:ID``              hash    ``token:started`` of what is there, to since when (us) it runs there; for what waits
                                   there nothing, or how long it took (us); 1000 wait at most
-``line:ID``               zset    what waits there, by since when (us)
+``queued:ID``             zset    what waits there, by since when (us)
 ``ends:ID``               zset    what has really ended, by when it ends there (us)
 ``waiting:ID``            zset    ``task:retries``, by when it was announced (us)
 ``kinds:ID``              set     the other kinds of its waiting tasks

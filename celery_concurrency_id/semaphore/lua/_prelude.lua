@@ -126,7 +126,7 @@ end
 local LONGEST_LINE = 1000
 
 local function forget_trial(id)
-  for _, each in ipairs({'observed:', 'trial:', 'line:', 'ends:'}) do redis.call('DEL', P .. each .. id) end
+  for _, each in ipairs({'observed:', 'trial:', 'queued:', 'ends:'}) do redis.call('DEL', P .. each .. id) end
 end
 
 local function trial_limit(id)
@@ -144,7 +144,7 @@ end
 
 -- Lets the trial go on until now: whenever a slot there becomes free, the first in the line begins.
 local function go_on(id)
-  local observed, trial, line, ends = P .. 'observed:' .. id, P .. 'trial:' .. id, P .. 'line:' .. id, P .. 'ends:' .. id
+  local observed, trial, line, ends = P .. 'observed:' .. id, P .. 'trial:' .. id, P .. 'queued:' .. id, P .. 'ends:' .. id
   local over = redis.call('ZRANGE', ends, 0, 0, 'WITHSCORES')
   while over[1] and tonumber(over[2]) <= now do
     redis.call('ZREM', ends, over[1])
@@ -172,7 +172,7 @@ end
 local function trial_start(id, token, record)
   local limit = trial_limit(id)
   if not limit then return end
-  local observed, line = P .. 'observed:' .. id, P .. 'line:' .. id
+  local observed, line = P .. 'observed:' .. id, P .. 'queued:' .. id
   if field(observed, 'limit') ~= limit then
     forget_trial(id)
     redis.call('HSET', observed, 'limit', limit, 'since', int(now))
@@ -202,7 +202,7 @@ local function trial_end(id, run)
   local took = now - tonumber(string.match(run, ':(%d+)$'))
   if began == '' then
     redis.call('HSET', trial, run, int(took))
-  elseif not redis.call('ZSCORE', P .. 'line:' .. id, run) then
+  elseif not redis.call('ZSCORE', P .. 'queued:' .. id, run) then
     redis.call('HDEL', trial, run)
     redis.call('ZADD', P .. 'ends:' .. id, int(began + took), run)
     go_on(id)

@@ -8,7 +8,7 @@
 --          in the line how many of them would wait now
 
 local id, anew = ARGV[1], ARGV[2] == '1'
-local observed, line, slots = P .. 'observed:' .. id, P .. 'line:' .. id, P .. 'slots:' .. id
+local observed, line, slots = P .. 'observed:' .. id, P .. 'queued:' .. id, P .. 'slots:' .. id
 
 -- What runs no more, and nobody saw end, since somebody deleted its slot, ends now.
 local runs = redis.call('HGETALL', P .. 'trial:' .. id)
