@@ -76,6 +76,21 @@ def test_a_long_line_is_expected_to_take_what_it_takes(slots: int) -> None:
     assert likely(expected) == pytest.approx(played([10 - age for age in ages], takes), abs=10)
 
 
+def test_what_is_begun_last_in_a_long_line_is_not_done() -> None:
+    ages = [number / 5 for number in range(50)]
+
+    expected = start_of(line(50, ages), [("ten", 1000)])
+
+    assert likely(expected) == pytest.approx(played([10 - age for age in ages], [10.0] * 1000), abs=1)
+
+
+def test_free_slots_take_the_first_of_those_ahead_and_all_in_a_line_are_told_alike() -> None:
+    state, known_left = line(3, [1.0]), dict[int, object]()
+
+    for count, start in ((2, 9), (3, 10), (2, 9)):
+        assert likely(start_of(state, [("ten", count)], known_left)) == pytest.approx(start)
+
+
 def test_one_long_task_holds_up_its_own_slot_only() -> None:
     state = line(2, [0, 9])
     state = state._replace(

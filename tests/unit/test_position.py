@@ -234,7 +234,7 @@ def test_who_reads_slowly_is_told_what_is_so_now(redis: Redis) -> None:
 def test_a_task_that_is_nowhere_for_a_moment_is_no_news(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "_GRACE", 30.0)
     redis.says = waiting(0)
-    told = follow()
+    told = follow(timeout=None)
     assert next(told).rank == 0
     looks, redis.says = redis.looks, None  # fetched ahead
     wait(lambda: redis.looks > looks + 1, what="it looks again")
