@@ -71,7 +71,7 @@ def test_a_waiting_task_takes_about_the_memory_that_the_page_says(servers: Serve
         for _ in range(count // 1000):
             pipe = client.pipeline(transaction=False)
             for _ in range(1000):
-                pipe.evalsha(script.sha, 1, keys.prefix("celery"), "gpu_queue", str(uuid.uuid4()), 0, "", 0)
+                pipe.evalsha(script.sha, 1, keys.prefix("celery"), "gpu_queue", str(uuid.uuid4()), 0, "", 0, "0 render")
             pipe.execute()
         each = (client.info("memory")["used_memory"] - before) / count
     finally:
