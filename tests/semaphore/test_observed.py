@@ -187,7 +187,10 @@ def test_a_planted_bug_is_noticed(bug: str, redis_url: str) -> None:
     assert before in everything(), f"the scripts changed; plant {bug!r} anew"
     chance = random.Random(4)  # the same history each time
     kinds = ["start", "start", "next", "end", "end", "yield", "back"]
-    history = [(chance.choice(kinds), chance.randrange(50), chance.choice([1, 40, 700, 5000])) for _ in range(250)]
+    # The fifth begins there while nothing really happens, and is over there before the next two start.
+    history = [*[("start", 0, 1)] * 5, ("end", 0, 1000), *[("end", 0, 1)] * 3, ("end", 0, 3000)]
+    history += [("start", 0, 2500), ("start", 0, 1)]
+    history += [(chance.choice(kinds), chance.randrange(50), chance.choice([1, 40, 700])) for _ in range(100)]
     with scripts():
         play(redis_url, 2, history)
     with scripts({before: after}), pytest.raises(AssertionError):
@@ -207,7 +210,7 @@ def test_the_line_that_is_followed_has_an_end_and_the_figures_say_so(redis_url: 
         assert (observed.tasks, observed.waited, observed.waiting, observed.beyond) == (1010, 1000, 1000, 9)
         assert (observed.peak, observed.line, observed.wait_mean) == (1010, 1000, None)
         keys = {key[len(PREFIX) :] for key in admin.keys(f"{PREFIX}*")}
-        assert {admin.hlen(f"{PREFIX}trial:id"), admin.zcard(f"{PREFIX}line:id")} == {1001, 1000}
+        assert {admin.hlen(f"{PREFIX}trial:id"), admin.zcard(f"{PREFIX}queued:id")} == {1001, 1000}
 
         # Everything ends at once, and the limit bites from now on: nothing of it is left.
         watched.server.advance(1000)
@@ -215,8 +218,8 @@ def test_the_line_that_is_followed_has_an_end_and_the_figures_say_so(redis_url: 
         watched.semaphore.join("host", "fleet", 15.0, [])
         watched.semaphore.serve("fleet", {"id": 1})
         left = {key[len(PREFIX) :] for key in admin.keys(f"{PREFIX}*")}
-        assert {"observed:id", "trial:id", "line:id"} <= keys
-        assert not left & {"observed:id", "trial:id", "line:id", "ends:id"}
+        assert {"observed:id", "trial:id", "queued:id"} <= keys
+        assert not left & {"observed:id", "trial:id", "queued:id", "ends:id"}
         watched.close()
 
 
