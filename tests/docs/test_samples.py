@@ -19,7 +19,7 @@ NOT_RUN = {
     "docs/comparison.md": 1,
     "docs/metrics.md": 2,
     "docs/operations.md": 2,
-    "docs/what-happens-when.md": 1,
+    "docs/what-happens-when.md": 2,
 }
 
 
