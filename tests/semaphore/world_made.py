@@ -78,6 +78,7 @@ class MakingWorld(World):
     def settle(self) -> None:
         """Everything runs; then nobody uses an id for long, and nothing is left of those made for calls."""
         self.id_ttl = 0
+        self.show()
         for id, announced in self.delayed:
             self.publish(id, announced)
         for id, task, retries in self.parked:
