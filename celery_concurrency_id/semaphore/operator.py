@@ -45,7 +45,8 @@ class Overview(NamedTuple):
 
 
 class SlotRow(NamedTuple):
-    """A slot; ``heard`` is when its worker was last heard, ``task`` is empty while one is fetched into it."""
+    """A slot; ``heard`` is when its worker was last heard, ``task`` is empty while one is fetched into it. ``lane`` is the
+    id in whose queue that task was; ``units``, how many slots of the id looked at it takes."""
 
     token: str
     worker: str
@@ -53,6 +54,8 @@ class SlotRow(NamedTuple):
     task: str
     since: float
     heard: float | None
+    lane: str = ""
+    units: int = 1
 
 
 class WaitingRow(NamedTuple):
@@ -91,7 +94,10 @@ class OperatorVerbs:
     def holders(self, id: str, head: int) -> tuple[float, list[SlotRow], list[WaitingRow]]:
         """Return the time, who holds the slots of an id, and what waits first."""
         at, slots, waiting = self._client.call("holders", id, head)
-        found = [_slot(_text(token), _text(record), _text(host), heard) for token, record, host, heard in slots]
+        found = [
+            _slot(_text(token), _text(record), _text(host), heard)._replace(lane=_text(lane), units=units)
+            for token, record, host, heard, lane, units in slots
+        ]
         first = [_waiting(id, _text(waiting[i]), i // 2, waiting[i + 1]) for i in range(0, len(waiting), 2)]
         return at / 1e6, sorted(found, key=lambda slot: slot.since), first
 
@@ -146,7 +152,7 @@ def _row(id: str, values: list[Any], running: int, waiting: int, since: Any, wor
 
 def _slot(token: str, record: str, host: str, heard: Any) -> SlotRow:
     worker, state, since, task = record.split("|", 3)
-    return SlotRow(token, worker, host, task if state == "r" else "", int(since) / 1e6, _time(heard))
+    return SlotRow(token, worker, host, task if state in "rR" else "", int(since) / 1e6, _time(heard))
 
 
 def _waiting(id: str, member: str, rank: int, since: Any) -> WaitingRow:

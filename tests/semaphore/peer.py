@@ -90,6 +90,7 @@ class Work:
     ahead: bool
     task: str = ""
     retries: int = 0
+    needs: str = ""
 
 
 class Peer:
@@ -106,8 +107,8 @@ class Peer:
         answered: When it last got an answer.
     """
 
-    def __init__(self, name: str, fleet: str, limits: dict[str, int], server: Server) -> None:
-        self.name, self.fleet, self.limits = name, fleet, limits
+    def __init__(self, name: str, fleet: str, limits: dict[str, int], needs: dict[str, str], server: Server) -> None:
+        self.name, self.fleet, self.limits, self.needs = name, fleet, limits, needs
         self.client = TroubledClient(server)
         self.semaphore = Semaphore(self.client, name)
         self.mailbox = Mailbox(server, name)

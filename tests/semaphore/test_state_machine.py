@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import run_state_machine_as_test
 
 from semaphore.lua import scripts
-from semaphore.machine import SemaphoreMachine
+from semaphore.machine import LaneMachine, SemaphoreMachine
 
 #: With CONCURRENCY_LONG=1, some 100,000 steps instead of some 5,000; in parts, because of the tests' time limit.
 LONG = os.environ.get("CONCURRENCY_LONG", "") not in ("", "0")
@@ -18,8 +18,11 @@ PARTS, STEPS = (25, 100) if LONG else (1, 50)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
-def test_the_scripts_agree_with_the_model_and_keep_the_invariants_in_any_history(part: int, redis_url: str) -> None:
-    machine = type("Machine", (SemaphoreMachine,), {"redis_url": redis_url})
+@pytest.mark.parametrize("kind", [SemaphoreMachine, LaneMachine])
+def test_the_scripts_agree_with_the_model_and_keep_the_invariants_in_any_history(
+    kind: type[SemaphoreMachine], part: int, redis_url: str
+) -> None:
+    machine = type("Machine", (kind,), {"redis_url": redis_url})
     with scripts():
         run_state_machine_as_test(
             machine,

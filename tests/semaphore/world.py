@@ -17,7 +17,7 @@ from typing import Any, Callable
 from celery_concurrency_id.exceptions import SemaphoreUnavailable
 from celery_concurrency_id.semaphore.operator import OperatorVerbs
 from celery_concurrency_id.semaphore.semaphore import SHORT_TIER, Report
-from semaphore.model import Model
+from semaphore.model import Model, parts
 from semaphore.peer import NEVER_SENT, REPLY_LOST, Peer, TroubledClient, Work
 from semaphore.server import Server, expected
 
@@ -30,17 +30,28 @@ FLEETS = {
 }
 IDS = ("a", "b", "c", "unlimited")
 
+#: The same with tasks that need several slots: of one limit, of two, and with a limit of their own beside a shared one.
+LANE_FLEETS = {
+    "old": {"a": 2, "b": 1, "a:2": 0, "a+b": 0, "k1": 1, "k2": 1},
+    "new": {"a": 3, "b": 1, "a:2": 0, "k1": 1, "c": 2},
+    "other": {"b": 1, "c": 2, "a": 2, "b+c:2": 0, "k2": 1},
+}
+NEEDS = {"a:2": "a 2", "a+b": "a 1 b 1", "b+c:2": "b 1 c 2", "k1": "a 1", "k2": "a 1"}
+LANE_IDS = ("a", "b", "c", *NEEDS)
+
 
 class World:
     """See the module's docstring. Every public method is one step."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, lanes: bool = False) -> None:
+        self.fleets, self.needs = (LANE_FLEETS, NEEDS) if lanes else (FLEETS, {})
+        self.ids = LANE_IDS if lanes else IDS
         self.server = Server(url)
         self.model = Model(self.server.now)
         self.producer = TroubledClient(self.server)
         self.operator = OperatorVerbs(TroubledClient(self.server))
         self.freed_by_hand = False  # what its holder may learn by a heartbeat only
-        self.queues: dict[str, deque[tuple[str, int]]] = {id: deque() for id in IDS}
+        self.queues: dict[str, deque[tuple[str, int]]] = {id: deque() for id in self.ids}
         self.late: list[tuple[str, str, int]] = []
         self.unseen: list[tuple[str, str, int]] = []
         self.reserved: list[tuple[str, str]] = []
@@ -153,7 +164,7 @@ class World:
 
     def announce(self, id: str, task: str, retries: int) -> None:
         self.tick()
-        self.producer.call("announce", id, task, retries, "", 0)
+        self.producer.call("announce", id, task, retries, "", 0, "")
         self.model.announce(id, task, retries)
         self._check(called=True)
 
@@ -189,29 +200,36 @@ class World:
         self.tick()
         self.model.look()
         self._looked = True  # it tries who listens
-        overview = self.operator.overview(IDS)
+        overview = self.operator.overview(self.ids)
         for row in overview.rows:
             state = self.model.ids[row.id]
-            assert (row.limit, row.running, row.waiting) == (state.limit, len(state.slots), len(state.waiting))
+            taken = len(state.slots) + len(state.units)
+            assert (row.limit, row.running, row.waiting) == (state.limit, taken, len(state.waiting))
             assert (row.unseen, row.announced) == (state.unseen, state.seq)
             assert ("paused" in row.fields) == bool(state.pause)
             assert row.fields.get("override") == (str(state.override["override"]) if state.override else None)
             _, slots, head = self.operator.holders(row.id, 3)
-            assert {(slot.token, slot.worker, slot.task) for slot in slots} == {
-                (token, slot.worker, slot.task) for token, slot in state.slots.items()
+            assert {(slot.token, slot.worker, slot.task, slot.lane, slot.units) for slot in slots} == {
+                (token, slot.worker, slot.task, lane.name, units)
+                for lane in self.model.ids.values()
+                for token, slot in lane.slots.items()
+                for units in [1 if lane is state else dict(parts(slot.needs)).get(row.id)]
+                if units
             }
             line = sorted(state.waiting, key=state.waiting.__getitem__)
             assert [f"{place.task}:{place.retries}" for place in head] == line[:3]
             for rank, member in enumerate(line):
                 task, _, retries = member.rpartition(":")
-                _, places = self.operator.locate(task, 3, IDS)
+                _, places = self.operator.locate(task, 3, self.ids)
                 assert (row.id, rank, int(retries)) in [(place.id, place.rank, place.retries) for place in places]
         self._check(called=True)
 
     # A worker's life
 
     def start(self, fleet: str, and_serve: bool = True) -> Peer:
-        peer = Peer(f"w{len(self.peers)}", fleet, FLEETS[fleet], self.server)
+        limits = self.fleets[fleet]
+        needs = {id: self.needs[id] for id in limits if id in self.needs}
+        peer = Peer(f"w{len(self.peers)}", fleet, limits, needs, self.server)
         self.peers.append(peer)
         self.listen(peer)
         self.join(peer, and_serve=and_serve)
@@ -250,7 +268,7 @@ class World:
 
     def join(self, peer: Peer, trouble: str = "", and_serve: bool = True) -> None:
         self.tick()
-        held = [(work.id, work.token, work.task) for work in peer.held.values()]
+        held = [(work.id, work.token, work.task, work.needs) for work in peer.held.values()]
         peer.leaving.clear()
         uptime_us = self.server.uptime_ms * 1000
 
@@ -274,8 +292,8 @@ class World:
     def serve(self, peer: Peer) -> None:
         if peer.must_serve:
             self.tick()
-            peer.semaphore.serve(peer.fleet, peer.limits)
-            self.model.serve(peer.fleet, peer.limits)
+            peer.semaphore.serve(peer.fleet, peer.limits, needs=peer.needs)
+            self.model.serve(peer.fleet, peer.limits, peer.needs)
             peer.served, peer.must_serve = True, False
             self._check(called=True, may_exceed=True)  # a limit may have been lowered
 
@@ -320,7 +338,9 @@ class World:
                 if not verdict.held:
                     del peer.held[verdict.token]
         for grant in grants:
-            peer.held[grant.token] = Work(grant.id, grant.token, grant.seq, grant.keep, grant.claimable, grant.ahead)
+            peer.held[grant.token] = Work(
+                grant.id, grant.token, grant.seq, grant.keep, grant.claimable, grant.ahead, needs=grant.needs
+            )
         if want:
             peer.seeking = len(grants) == want or not may_idle
         if recovery:
@@ -481,10 +501,11 @@ class World:
         for peer in self.alive():
             if self.server.now - peer.answered < SHORT_TIER * 1e6:
                 for work in peer.held.values():
-                    held[work.id] += work.token not in self._doubtful
+                    for id, units in [(work.id, 1), *parts(work.needs)]:
+                        held[id] += units * (work.token not in self._doubtful)
         for id, state in self.model.ids.items():
             limit = state.limit_now or math.inf
-            most = max(held[id], len(state.slots))
+            most = max(held[id], len(state.slots) + len(state.units))
             if may_exceed and most > limit:
                 self._exceeded.add(id)
             elif most <= limit:
@@ -518,8 +539,10 @@ class World:
         for fleet in ("old", "other"):  # together they serve every id
             if not any(peer.fleet == fleet for peer in self.alive()):
                 self.start(fleet)
-        for id in IDS:
+        for id in self.ids:
             self.pause(id, False)
+            if self.needs:
+                self.limit(id, None)  # one below a task's weight would keep it waiting
         self.show()
         for late in self.late:
             self.announce(*late)

@@ -20,13 +20,28 @@ local function field(key, name)
   return tonumber(redis.call('HGET', key, name) or '0') or 0
 end
 
--- Worker, state ('f' fetching or 'r' running), since, task: the task comes last, it may hold any character.
+-- What _lanes.lua does.
+local stand, review, set_needs, free_units, forget_lines
+
+-- Worker, state ('f' fetching or 'r' running; capital where it takes slots of other ids, too), since, task: the task comes
+-- last, it may hold any character. A slot that is taken with that of another id, its lane, has state 'u', and that id in
+-- place of the task.
 local function pack_slot(worker, state, task)
   return worker .. '|' .. state .. '|' .. int(now) .. '|' .. task
 end
 
 local function slot_state(record)
-  return string.match(record, '^[^|]*|(%a)|')
+  return string.lower(string.match(record, '^[^|]*|(%a)|'))
+end
+
+-- Whether a slot takes slots of other ids, too.
+local function in_lane(record)
+  return string.find(record, '^[^|]*|%u|') ~= nil
+end
+
+-- The record of a slot once a task runs in it.
+local function running(record, worker, task)
+  return pack_slot(worker, in_lane(record) and 'R' or 'r', task)
 end
 
 local function slot_worker(record)
@@ -41,20 +56,21 @@ local function claimable(id)
 end
 
 -- What is left of an id's limit: nil where nobody has said it yet, math.huge where there is none. What an operator set
--- stands over what the code says. The second value says whether the id is paused.
+-- stands over what the code says. The second value says whether the id is paused; the third and fourth are what one of
+-- its tasks needs of other limits, and the weights of the tasks that need its own: both false for most ids.
 local function room(id)
-  local row = redis.call('HMGET', P .. 'id:' .. id, 'limit', 'override', 'paused')
+  local row = redis.call('HMGET', P .. 'id:' .. id, 'limit', 'override', 'paused', 'needs', 'weights')
   local limit, paused = tonumber(row[2] or row[1] or nil), row[3]
-  if not limit then return nil, paused end
-  if limit == 0 then return math.huge, paused end
-  return limit - redis.call('HLEN', P .. 'slots:' .. id), paused
+  if not limit then return nil, paused, row[4], row[5] end
+  if limit == 0 then return math.huge, paused, row[4], row[5] end
+  return limit - redis.call('HLEN', P .. 'slots:' .. id), paused, row[4], row[5]
 end
 
 -- Free slots of an id, nil as above. While it is paused, less than none: none is granted, and none is kept.
 local function free_slots(id)
-  local free, paused = room(id)
-  if free and paused then return -1 end
-  return free
+  local free, paused, needs, weights = room(id)
+  if free and paused then return -1, needs, weights, paused end
+  return free, needs, weights, paused
 end
 
 -- Whether a fleet serves an id: by its name, or by that of the family in which it was made for a call.
@@ -64,9 +80,25 @@ local function serves(fleet, id, family)
   return family and redis.call('SISMEMBER', names, family) == 1
 end
 
--- Puts an id into, or out of, the ready set of every fleet that serves it.
-local function refresh(id)
-  local free = free_slots(id)
+-- Limits of which slots were freed with those of a lane, and that nobody has looked at since.
+local stale = {}
+
+-- Puts an id into, or out of, the ready set of every fleet that serves it; or into a limit's line, where several share one.
+local refresh
+function refresh(id)
+  while next(stale) do
+    local limit = next(stale)
+    stale[limit] = nil
+    refresh(limit)
+  end
+  local free, needs, weights, paused = free_slots(id)
+  if needs or weights then
+    -- Where it only shares its own limit, it stands in line for that, full or not.
+    local may = free ~= nil and not paused and (free > 0 or not needs)
+    stand(id, needs or id .. ' 1', may and claimable(id) > 0)
+    if weights then review(id, weights) end
+    return
+  end
   local ready = free ~= nil and free > 0 and claimable(id) > 0
   local family = ready and redis.call('HGET', P .. 'id:' .. id, 'family')
   for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
@@ -144,6 +176,7 @@ local function release(worker, id, token)
   if not record or slot_worker(record) ~= worker then return false end
   redis.call('HDEL', P .. 'slots:' .. id, token)
   if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end
+  if in_lane(record) then free_units(id, token) end
   return record
 end
 
@@ -160,6 +193,7 @@ local function expire(worker)
     if redis.call('SCARD', P .. 'members:' .. fleet) == 0 then
       redis.call('SREM', P .. 'fleets', fleet)
       redis.call('DEL', P .. 'serves:' .. fleet, P .. 'ready:' .. fleet, P .. 'idle:' .. fleet)
+      forget_lines(fleet)
     end
   end
   for i = 1, #held, 2 do
@@ -230,10 +264,11 @@ local function no_longer_waiting(id, task, retries)
   end
 end
 
--- An id that was made for a call is in use: keep it in the directory, with its family and its limit.
-local function know(id, family, limit)
+-- An id that was made for a call is in use: keep it in the directory, with its family, its limit and what its tasks need
+-- of other limits.
+local function know(id, family, limit, needs)
   local key = P .. 'id:' .. id
-  local row = redis.call('HMGET', key, 'family', 'limit')
+  local row = redis.call('HMGET', key, 'family', 'limit', 'needs')
   if not row[1] then
     for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
       -- Some task always has this id: its workers tell the limit, and nothing ever forgets it.
@@ -243,6 +278,7 @@ local function know(id, family, limit)
     redis.call('ZADD', P .. 'fresh', int(now), id)
   end
   if row[1] ~= family or row[2] ~= limit then redis.call('HSET', key, 'family', family, 'limit', limit) end
+  if row[3] ~= (needs ~= '' and needs) then set_needs(id, needs) end
   redis.call('ZADD', P .. 'dynamic', int(now), id)
 end
 

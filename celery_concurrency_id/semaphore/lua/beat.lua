@@ -60,11 +60,21 @@ local function audit(id, most)
   for i = 1, #records, 2 do
     local token, owner = records[i], slot_worker(records[i + 1])
     local leased = redis.call('ZSCORE', P .. 'workers', owner)
-    if not leased and redis.call('PUBLISH', P .. 'mail:' .. owner, 'rejoin') == 0 then
+    local lane = string.match(records[i + 1], '^[^|]*|u|%d+|(.*)$')
+    if lane then
+      if redis.call('HEXISTS', P .. 'slots:' .. lane, string.match(token, '^[^.]*')) == 0 then
+        repaired = repaired + redis.call('HDEL', slots, token)
+      end
+    elseif not leased and redis.call('PUBLISH', P .. 'mail:' .. owner, 'rejoin') == 0 then
       redis.call('HDEL', slots, token)
       redis.call('HDEL', P .. 'held:' .. owner, token)
+      if in_lane(records[i + 1]) then free_units(id, token) end
       repaired = repaired + 1
     else
+      if in_lane(records[i + 1]) then
+        local needs = redis.call('HGET', P .. 'took:' .. id, token) or needs_of(id)
+        repaired = repaired + math.min(take_units(owner, id, token, needs), 1)
+      end
       if slot_state(records[i + 1]) == 'f' then fetching = fetching + 1 end
       if redis.call('HGET', P .. 'held:' .. owner, token) ~= id then
         redis.call('HSET', P .. 'held:' .. owner, token, id)
@@ -76,6 +86,7 @@ local function audit(id, most)
     redis.call('HSET', P .. 'id:' .. id, 'fetching', fetching)
     repaired = repaired + 1
   end
+  for limit, weight in each_need(redis.call('HGET', P .. 'id:' .. id, 'needs') or '') do share(limit, weight) end
   refresh(id)
   return #records / 2
 end
@@ -108,6 +119,8 @@ for i = 0, lengths - 1 do
     if unseen > before then mended[#mended + 1] = {id, unseen} end
   end
 end
+
+end_grace()
 
 local invited = 0
 local idle = P .. 'idle:' .. fleet
