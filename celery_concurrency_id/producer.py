@@ -61,7 +61,7 @@ def announcing(send: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
         if declared is not None:
             declared()
         about = message.headers if "id" in message.headers else message.body
-        announcer.announce(id, *waiting_key(about["id"], about.get("retries")), known.family, known.limit)
+        announcer.announce(id, *waiting_key(about["id"], about.get("retries")), *known[1:])
         return result
 
     return send_task_message

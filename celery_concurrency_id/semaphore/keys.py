@@ -19,16 +19,27 @@ key                       type    holds
 ``fleets``                set     fleets with a live worker
 ``members:FLEET``         set     workers of a fleet
 ``serves:FLEET``          set     ids, and families of ids, that a fleet's workers serve
-``ready:FLEET``           zset    ids with a free slot and a waiting task, by since when (us)
+``ready:FLEET``           zset    ids with a free slot and a waiting task, by since when (us); of a limit that several
+                                  ids need, the lines whose first may go, as ``LIMIT WEIGHT``
+``line:FLEET:WEIGHT:ID``  zset    ids with a waiting task that needs so many slots of this id, by since when (us)
+``lines:FLEET``           set     ``LIMIT WEIGHT`` for every line that this fleet ever had
 ``idle:FLEET``            zset    workers with a free place and nothing to do, by since when (us)
 ``id:ID``                 hash    ``limit`` (0: none), ``seq`` announcements so far, ``unseen`` waiting tasks that
                                   were not announced, ``fetching`` slots granted but not yet started in; of an id
                                   made for a call also ``family`` and ``retiring`` (us) until when its queue may be
                                   about to be deleted; what an operator said: ``override`` the limit that stands over
                                   it, ``override_until`` and ``override_at`` (us), ``override_by``, ``override_note``;
-                                  ``paused`` (1), ``paused_at`` (us), ``paused_by``, ``paused_note``
+                                  ``paused`` (1), ``paused_at`` (us), ``paused_by``, ``paused_note``; where tasks need
+                                  slots of other ids: ``needs`` what one task does (``LIMIT WEIGHT ...``); where
+                                  others need its slots: ``weights``, how many at once; of both, while they wait:
+                                  ``since`` (us), ``stands`` for which limit, ``passed`` how often it was passed over,
+                                  ``fits`` (us) since when it could start
 ``controlled``            zset    ids with an override or a pause, by when that ends by itself (us; inf: never)
-``slots:ID``              hash    token to ``worker|state|since|task``
+``slots:ID``              hash    token to ``worker|state|since|task``; of slots that tasks of another id took with
+                                  theirs, ``TOKEN.NUMBER`` to ``worker|u|since|that id``
+``took:ID``               hash    token to what was taken with it, as in ``needs``
+``hungry:ID``             zset    ids for which younger ones leave slots of this one free, by since when (us)
+``hungry``                zset    all of those
 ``waiting:ID``            zset    ``task:retries``, by when it was announced (us)
 ``reserved:ID``           zset    places in a bounded queue: ``task:retries`` of tasks that are being published, by when
                                   the place was taken (us), and of tasks that are kept until they are due, by when that

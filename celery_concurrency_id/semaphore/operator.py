@@ -45,8 +45,8 @@ class Overview(NamedTuple):
 
 
 class SlotRow(NamedTuple):
-    """A slot; ``heard`` is when its worker was last heard, ``task`` is empty while one is fetched into it. ``lane`` is the
-    id in whose queue that task was; ``units``, how many slots of the id looked at it takes."""
+    """A slot; ``heard`` is when its worker was last heard, ``task`` is empty while one is fetched into it. ``lane`` is
+    the id in whose queue that task was; ``units``, how many slots of the id looked at it takes."""
 
     token: str
     worker: str

@@ -14,6 +14,7 @@ from celery import bootsteps
 from ..exceptions import UnsupportedBroker
 from ..policy import policy_of
 from ..queues import dedicated_queue, dynamic_queue
+from ..semaphore.needs import NO_LANE, unpack
 from ..semaphore.semaphore import semaphore
 from . import checks, commands, compat, inspect  # noqa: F401  # those two register commands
 from .children import Children
@@ -67,9 +68,13 @@ class Concurrency(bootsteps.StartStopStep):
             raise UnsupportedBroker(transport, "Redis (also by Sentinel) or RabbitMQ as the broker")
         policy.check_routes()
         self._settings = policy.settings
-        limits = {id: limit or 0 for id, limit in policy.limits().items() if id in set(self._ids)}
+        policy.check_needs()
+        needs = {id: policy.needs_of(id) for id in [*self._ids, *families]}
+        others = {limit for needed in needs.values() for limit in unpack(needed)} - set(self._ids)
+        needs.update(dict.fromkeys(others, NO_LANE))
+        limits = {id: limit or 0 for id, limit in policy.limits().items() if id in {*self._ids, *others}}
         worker = uuid4().hex
-        self._directory = Directory(families, self._settings.id_ttl, policy.limit_of)
+        self._directory = Directory(families, self._settings.id_ttl, policy.limit_of, policy.needs_of)
         self._loop: Any = HubLoop(c.hub) if c.hub is not None else ThreadLoop()
         self._mailbox = Mailbox(
             self._settings.url, self._settings.namespace, worker, self._mail, self._settings.options
@@ -83,6 +88,7 @@ class Concurrency(bootsteps.StartStopStep):
             self._mailbox.listening.wait,
             self,
             self._directory,
+            needs,
         )
         self._children = Children(self._child_died) if c.hub is not None else None
         original = c.on_task_request

@@ -107,6 +107,6 @@ class Mover:
         task_id = headers.get("id")
         if task_id is None and isinstance(message.payload, dict):
             task_id = message.payload.get("id")
-        about = (known.family, known.limit) if known is not None else ()
+        about = known[1:] if known is not None else ()
         policy.announcer.announce(id, *waiting_key(task_id, headers.get("retries")), *about)
         logger.debug("concurrency: moved task %s to its queue %r", task_id, id)

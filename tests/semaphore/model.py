@@ -23,8 +23,8 @@ POLL_US = 2_000_000
 AUDIT_US = 1_000_000
 #: How long a start is remembered whose announcement has not come, in microseconds.
 EARLY_US = 30_000_000
-#: Times that a lane is passed over before younger ones leave it what it needs, and how long they do so although it could
-#: start, in microseconds.
+#: Times that a lane is passed over before younger ones leave it what it needs, and how long they do so although it
+#: could start, in microseconds.
 PATIENCE, GRACE_US = 3, 1_000_000
 #: How long a place in a bounded queue is kept for a task whose announcement has not come, in microseconds, and how
 #: long that task may be taken for one that is in the queue.
@@ -56,8 +56,8 @@ class Id:
     """One concurrency id; ``limit`` is None until somebody says it, and 0 for no limit.
 
     ``override`` and ``pause`` are what an operator said: fields of Redis' hash. A lane has ``needs``; the limits that
-    lanes need have the ``weights`` with which they are needed. Both stand in line ``since`` they had work, for the limit
-    at which it ``stands``.
+    lanes need have the ``weights`` with which they are needed. Both stand in line ``since`` they had work, for the
+    limit at which it ``stands``.
     """
 
     ids: Ids

@@ -14,7 +14,7 @@ from celery_concurrency_id.semaphore.scripts import VERBS
 from celery_concurrency_id.semaphore.semaphore import Known, Report, Semaphore
 
 LUA = files("celery_concurrency_id.semaphore").joinpath("lua")
-PRELUDE = LUA.joinpath("_prelude.lua").read_text(encoding="utf-8")
+PRELUDE = "".join(LUA.joinpath(f"_{name}.lua").read_text(encoding="utf-8") for name in ("prelude", "lanes"))
 
 #: What each binding sends, and how many of that are for each thing of a list.
 CALLS: dict[str, Any] = {
@@ -22,7 +22,7 @@ CALLS: dict[str, Any] = {
     "announce": lambda semaphore, things: semaphore.announce("id", "task", 0),
     "beat": lambda semaphore, things: semaphore.beat(True, ["1"], {f"id{thing}": 1 for thing in range(things)}),
     "cancel": lambda semaphore, things: semaphore.cancel("id", "task", 0),
-    "join": lambda semaphore, things: semaphore.join("host", "fleet", 15.0, [("id", "1", "task")] * things),
+    "join": lambda semaphore, things: semaphore.join("host", "fleet", 15.0, [("id", "1", "task", "")] * things),
     "learn": lambda semaphore, things: semaphore.learn([Known(f"id{thing}", "family", 1) for thing in range(things)]),
     "leave": lambda semaphore, things: semaphore.leave(),
     "retire": lambda semaphore, things: semaphore.retire([(f"id{thing}", "1") for thing in range(things)]),
@@ -42,7 +42,7 @@ OPERATOR_CALLS: dict[str, Any] = {
     "release": lambda operator, things: operator.release("id", "1"),
 }
 #: How many arguments the header promises for each thing of a list, and the replies that a binding can read.
-EACH = {"beat": 2, "join": 3, "learn": 3, "locate": 1, "overview": 1, "retire": 2, "serve": 2, "turn": 5}
+EACH = {"beat": 2, "join": 4, "learn": 4, "locate": 1, "overview": 1, "retire": 2, "serve": 3, "turn": 5}
 REPLIES: dict[str, Any] = {
     "beat": [b"lost"],
     "join": [1, 0, [], 0],
@@ -145,7 +145,7 @@ def test_the_binding_sends_what_the_header_says(verb: str) -> None:
     if verb not in EACH:
         assert sent(verb, 0) == fixed
         return
-    words = {1: "one", 2: "two", 3: "three", 5: "five"}
+    words = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
     plural = "s" if EACH[verb] > 1 else ""
     assert f"{words[EACH[verb]]} argument{plural} for each" in header(verb)
     assert [sent(verb, things) - fixed for things in (1, 2, 3)] == [EACH[verb], 2 * EACH[verb], 3 * EACH[verb]]

@@ -53,8 +53,10 @@ repaired = repaired + redis.call('SADD', P .. 'members:' .. fleet, worker) + red
 -- Holds the slots of an id against those who are said to have them. A slot of nobody is free. One that its worker's own
 -- list lacks is put there: that worker knows whether it holds it, and its next beat shows it the difference.
 -- Returns how many slots it looked at.
+local audited = {}
 local function audit(id, most)
   local slots, fetching = P .. 'slots:' .. id, 0
+  audited[id] = true
   if redis.call('HLEN', slots) > math.min(most, 1000) then return 0 end
   local records = redis.call('HGETALL', slots)
   for i = 1, #records, 2 do
@@ -86,8 +88,13 @@ local function audit(id, most)
     redis.call('HSET', P .. 'id:' .. id, 'fetching', fetching)
     repaired = repaired + 1
   end
-  for limit, weight in each_need(redis.call('HGET', P .. 'id:' .. id, 'needs') or '') do share(limit, weight) end
   refresh(id)
+  -- What its tasks need of others may be served by nobody else.
+  for limit, weight in each_need(redis.call('HGET', P .. 'id:' .. id, 'needs') or '') do
+    if redis.call('HEXISTS', P .. 'id:' .. limit, 'limit') == 0 then serve = 1 end
+    share(limit, weight)
+    if not audited[limit] then audit(limit, most) end
+  end
   return #records / 2
 end
 
