@@ -100,7 +100,10 @@ MUTANTS = {
         "redis.call('ZADD', P .. 'ready:' .. fleet, 'NX', int(now), id)",
         "redis.call('ZADD', P .. 'ready:' .. fleet, int(now), id)",
     ),
-    "keeps a slot that others wait for": ("if #first > 1 or (#first == 1 and first[1] ~= (weights and id .. ' 1' or id)) then return 0 end", ""),
+    "keeps a slot that others wait for": (
+        "if #first > 1 or (#first == 1 and first[1] ~= (weights and id .. ' 1' or id)) then return 0 end",
+        "",
+    ),
     "fetches ahead what others could start": ("return free == 0 and 2 or 1", "return 2"),
     # what waits
     "drop without a look at the sequence": (

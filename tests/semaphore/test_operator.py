@@ -213,7 +213,7 @@ SCENARIOS = (
 
 #: What is planted, and the bug it makes; random histories would take minutes to come across some of them.
 BUGS = {
-    "keeps a slot over the limit": ("if free == nil or free < 0 then return 0 end", ""),
+    "keeps a slot over the limit": ("if free == nil or free < 0 or others", "if free == nil or others"),
     "an override is not heeded": ("tonumber(row[2] or row[1] or nil), row[3]", "tonumber(row[1] or nil), row[3]"),
     "an override never ends": (
         "'-inf', int(now), 'LIMIT', 0, 50)\n  for _, id in ipairs(over)",
@@ -224,8 +224,11 @@ BUGS = {
         "'override', 'override_until', 'override_by'",
         "'override', 'override_by'",
     ),
-    "a pause is not heeded": ("if free and paused then return -1 end", ""),
-    "a pause lets slots be kept": ("if free and paused then return -1 end", "if free and paused then return 0 end"),
+    "a pause is not heeded": ("if free and paused then return -1, needs, weights, paused end", ""),
+    "a pause lets slots be kept": (
+        "if free and paused then return -1, needs",
+        "if free and paused then return 0, needs",
+    ),
     "nobody is told of a lower limit": ("        redis.call('PUBLISH', P .. 'mail:' .. worker, 'recall ' .. id)\n", ""),
     "a change wakes nobody": ("revise(id)\nif recovery_ms() == 0 then wake() end", "revise(id)"),
     "a change makes nothing ready": (
