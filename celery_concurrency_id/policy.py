@@ -220,8 +220,8 @@ class Policy:
         family = None
         if is_dynamic(plan.option):
             family = family_of(task, plan.option, lambda name: self._app.tasks.get(name), plan.family)
-        self.remove(task.name)
         self._check_lane(task.name, id, plan)
+        self.remove(task.name)
         if family is not None:
             self.families[task.name] = family
         else:
@@ -265,7 +265,7 @@ class Policy:
         """Refuse the name of a lane that is the id of other tasks."""
         needs = pack(plan.needs)
         for other, (lane, needed) in self._needs.items():
-            if lane == id and needed != needs:
+            if lane == id and needed != needs and other != task:
                 expected = f"other names: {other!r} has the id {id!r}, and needs other slots than this task"
                 raise InvalidOption(task, HEADER, id, expected)
 

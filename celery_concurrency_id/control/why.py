@@ -8,9 +8,10 @@ from ..exceptions import SemaphoreUnavailable
 from ..policy import policy_of
 from ..producer import waiting_key
 from ..semaphore.connect import redacted
+from ..semaphore.needs import unpack
 from ..semaphore.operator import OperatorVerbs
 from .broker import broker_problem
-from .look import details, known_ids, line_to, place_of
+from .look import details, known_ids, line_to, place_of, statuses
 from .views import Holder, IdDetails, Pause, Waiting, Why
 
 __all__ = ("explain", "seconds")
@@ -29,6 +30,7 @@ def explain(app: Any, task: str) -> Why:
         with line_to(app) as line:
             found = _in_redis(app, task, line)
             recovery = line.overview(["-"]).recovery
+            lacking = _lacking(app, line, found[0].status.id) if found is not None else []
     except SemaphoreUnavailable as exc:
         where = redacted(policy_of(app).settings.url)
         said = f"Redis at {where}, which holds the slots, cannot be reached ({exc}): no task with a limit starts"
@@ -39,7 +41,7 @@ def explain(app: Any, task: str) -> Why:
     if holder is not None:
         return Why(task, "running", (*_running(holder), *also), about.status.id, None, holder, about)
     assert place is not None
-    reasons = (*also, *_waiting(about, place, recovery))
+    reasons = (*also, *lacking, *_waiting(about, place, recovery, bool(lacking)))
     return Why(task, "waiting", reasons, about.status.id, place, None, about)
 
 
@@ -59,6 +61,20 @@ def _in_redis(app: Any, task: str, line: OperatorVerbs) -> tuple[IdDetails, Wait
     return None
 
 
+def _lacking(app: Any, line: OperatorVerbs, id: str) -> list[str]:
+    """Return what tasks of an id lack of the slots of others that they need."""
+    needs = unpack(line.overview([id]).rows[0].fields.get("needs", ""))
+    reasons = []
+    for status in statuses(app, line, needs):
+        slots, taken = needs[status.id], status.running
+        what = f"it needs {slots} slot{'s' if slots > 1 else ''} of {status.id!r}"
+        if status.pause:
+            reasons.append(f"{what}, which is paused {_by(status.pause)}")
+        elif status.limit is not None and status.limit - taken < slots:
+            reasons.append(f"{what} ({status.source}): {taken} of {status.limit} are taken")
+    return reasons
+
+
 def _most_retries(app: Any) -> int:
     most = [app.tasks[name].max_retries for name in policy_of(app).ids if name in app.tasks]
     return max([3, *(_MANY_RETRIES if retries is None else min(retries, 1000) for retries in most)])
@@ -73,7 +89,7 @@ def _running(holder: Holder) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _waiting(about: IdDetails, place: Waiting, recovery: float) -> list[str]:
+def _waiting(about: IdDetails, place: Waiting, recovery: float, lacks: bool) -> list[str]:
     status, reasons = about.status, list[str]()
     id, limit = status.id, "no limit" if status.limit is None else f"limit {status.limit}"
     if status.pause:
@@ -91,7 +107,7 @@ def _waiting(about: IdDetails, place: Waiting, recovery: float) -> list[str]:
         ]
     if place.rank:
         reasons.append(f"{place.rank} of {status.waiting} waiting tasks are ahead of it")
-    if not (status.pause or full or recovery) and status.workers:
+    if not (status.pause or full or recovery or lacks) and status.workers:
         reasons.append(
             f"a slot of {id!r} is free ({limit}, {status.running} taken): the {status.workers} workers that serve it "
             "have no free process, thread or greenlet, or will have fetched it in a moment"

@@ -138,7 +138,7 @@ class OperatorVerbs:
 
 _FIELDS = (
     *("limit", "override", "override_until", "override_by", "override_note", "override_at"),
-    *("paused", "paused_by", "paused_note", "paused_at", "seq", "unseen"),
+    *("paused", "paused_by", "paused_note", "paused_at", "seq", "unseen", "needs"),
 )
 
 

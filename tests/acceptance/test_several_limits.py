@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from harness.fixtures import on_both_brokers
-from harness.setup import Setup
+from typing import Callable
+
+import pytest
+
+from harness.fixtures import for_each_broker, on_both_brokers
+from harness.setup import Setup, alive
 from harness.waiting import stays, wait
 
 LEFT = {"left": 1, "left+right:2": 1, "left:2+right": 2}
@@ -60,3 +64,42 @@ def test_keys_take_turns_within_a_total_limit_and_no_slot_idles(celery_setup: Se
     assert max(celery_setup.sweep.peak(f"api/{user}") for user in ("big", "a", "b", "c")) == 2
     order = [run.id for run in celery_setup.sweep.runs()]
     assert set(order[5:8]) >= {"api/a", "api/b", "api/c"} - set(order[2:5]), f"each key had its turn: {order}"
+
+
+@pytest.mark.faults
+@for_each_broker
+def test_every_slot_comes_back_from_a_killed_worker_and_none_is_forgotten_with_redis_data(
+    make_setup: Callable[..., Setup], broker: str
+) -> None:
+    setup = make_setup(broker=broker, workers=2)
+    never, gate = setup.gate(), setup.gate()
+    victims = [setup.send("left_right", gate=never), *(setup.send("api", "victim", gate=never) for _ in range(2))]
+    (run,) = setup.wait_running(1, "left+right:2")
+    setup.wait_running(2, "api/victim")
+    others = [setup.send(name, tag=tag) for tag in range(4) for name in ("right_left", "left_right")]
+
+    killed = next(node for node in setup.workers if run.pid in node.children())
+    killed.kill("SIGKILL")
+    setup.workers.remove(killed)
+
+    setup.wait_ended(others)
+    gone = {each.task for each in setup.running() if not alive(each.pid)}
+    assert victims[0].id in gone
+
+    wide = setup.send("wide4", gate=gate)
+    setup.wait_running(1, "wide4:4")
+    setup.start_workers(1)
+    setup.backend.container.client.flushall()
+    users = [setup.send("api", user, seconds=0.02) for user in ("a", "b", "a", "b", "a", "b", "a", "b")]
+    narrow = setup.send_many("narrow4", 6, seconds=0.02)
+
+    setup.wait_ended(users)
+    stays(lambda: not setup.sweep.runs("wide4"), 1, "the wide task still has all four slots")
+    gate.open()
+    setup.wait_ended([wide, *narrow])
+    never.open()
+    setup.wait_ended([each for each in victims if each.id not in gone])
+    for slots, most in ((LEFT, 2), (RIGHT, 3), ({"wide4": 1, "wide4:4": 4}, 4), ({"api/": 1}, 5)):
+        assert setup.sweep.peak_slots(slots, killed=gone) <= most
+    assert max(setup.sweep.peak(f"api/{user}", killed=gone) for user in ("victim", "a", "b")) == 2
+    assert not setup.sweep.twice()
