@@ -36,7 +36,7 @@ class Plan:
 
 def lane_of(needs: Mapping[str, int]) -> str:
     """Return the name of the queue in which all tasks wait that need just these slots."""
-    return "+".join(id if slots == 1 else f"{id}:{slots}" for id, slots in needs.items())
+    return "+".join(str(id) if slots == 1 else f"{id}:{slots}" for id, slots in needs.items())
 
 
 def plan_of(task: str, said: Mapping[str, Any], unset: Any) -> Plan:

@@ -107,8 +107,10 @@ class Peer:
         answered: When it last got an answer.
     """
 
-    def __init__(self, name: str, fleet: str, limits: dict[str, int], needs: dict[str, str], server: Server) -> None:
-        self.name, self.fleet, self.limits, self.needs = name, fleet, limits, needs
+    def __init__(
+        self, name: str, fleet: str, limits: dict[str, int], server: Server, needs: dict[str, str] | None = None
+    ) -> None:
+        self.name, self.fleet, self.limits, self.needs = name, fleet, limits, needs or {}
         self.client = TroubledClient(server)
         self.semaphore = Semaphore(self.client, name)
         self.mailbox = Mailbox(server, name)

@@ -72,7 +72,7 @@ def test_a_task_gets_every_slot_it_needs_or_none(world: World) -> None:
 
 def test_a_wide_task_has_its_turn_though_narrow_ones_keep_coming(world: World) -> None:
     peer = world.start("old")
-    publish(world, *["a"] * 12)
+    publish(world, *["a"] * 20)
     assert acquire(world, peer, 2) == ["a", "a"]
     publish(world, "a:2")
     passed = 0
@@ -80,7 +80,7 @@ def test_a_wide_task_has_its_turn_though_narrow_ones_keep_coming(world: World) -
         end(world, peer, "a")
         acquire(world, peer)
         passed += 1
-        assert passed < 8
+        assert passed < 14
     assert passed >= 4, "before that, the slots did not stand idle"
     assert taken(world, "a") == 1, "one task, with both slots"
     end(world, peer, "a:2")
@@ -89,13 +89,14 @@ def test_a_wide_task_has_its_turn_though_narrow_ones_keep_coming(world: World) -
 
 def make_hungry(world: World, peer: Peer) -> None:
     """One narrow task runs, more wait, and a slot is left free for a wide one."""
-    publish(world, *["a"] * 12)
+    publish(world, *["a"] * 20)
     acquire(world, peer, 2)
     publish(world, "a:2")
-    for _ in range(8):
-        end(world, peer, "a")
-        if not acquire(world, peer):
+    for _ in range(12):
+        if len(running(peer, "a")) == 1:
             break
+        end(world, peer, "a")
+        acquire(world, peer)
     assert world.model.hungry == {"a:2"}
     assert len(running(peer, "a")) == 1
 
@@ -158,6 +159,7 @@ def test_of_two_that_leave_nothing_to_each_other_the_older_goes_first(world: Wor
             for work in list(peer.running()):
                 end(world, peer, work.id)
                 acquire(world, peer)
+            acquire(world, peer, 2)
     ran = {id for id in ("a:2", "b+c:2", "a+b") if not world.queues[id]}
     assert ran == {"a:2", "b+c:2", "a+b"}
 
@@ -178,7 +180,7 @@ def test_keys_take_turns_under_a_total(world: World) -> None:
 
 def test_a_slot_is_not_kept_while_others_wait_for_one(world: World) -> None:
     peer = world.start("old")
-    publish(world, *["b"] * 4)
+    publish(world, *["b"] * 6)
     assert acquire(world, peer) == ["b"]
     (work,) = peer.running()
     assert work.keep, "nobody else waits"
@@ -188,6 +190,8 @@ def test_a_slot_is_not_kept_while_others_wait_for_one(world: World) -> None:
     assert running(peer, "b"), "it was told that it may keep its slot before the other came"
     end(world, peer, "b")
     assert not running(peer, "b")
+    assert acquire(world, peer) == ["b"], "it has waited for longer"
+    end(world, peer, "b")
     assert acquire(world, peer) == ["a+b"]
     assert not running(peer, "a+b")[0].keep, "two limits are given back at once"
 

@@ -229,7 +229,7 @@ class World:
     def start(self, fleet: str, and_serve: bool = True) -> Peer:
         limits = self.fleets[fleet]
         needs = {id: self.needs[id] for id in limits if id in self.needs}
-        peer = Peer(f"w{len(self.peers)}", fleet, limits, needs, self.server)
+        peer = Peer(f"w{len(self.peers)}", fleet, limits, self.server, needs)
         self.peers.append(peer)
         self.listen(peer)
         self.join(peer, and_serve=and_serve)
