@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .control import Concurrency
+from .control import Concurrency, Expected, Position
 from .exceptions import (
     ConcurrencyError,
     InvalidControl,
@@ -18,9 +18,11 @@ from .task import QueuedTask
 __all__ = (
     "Concurrency",
     "ConcurrencyError",
+    "Expected",
     "InvalidControl",
     "InvalidOption",
     "InvalidSetting",
+    "Position",
     "QueueFullError",
     "QueuedTask",
     "SemaphoreUnavailable",

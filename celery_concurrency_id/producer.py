@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 from typing import Any, Callable
 
 from .policy import Policy
+from .published import stamped
 
-__all__ = ("announcing", "waiting_key")
+__all__ = ("announcing", "kind_of", "plain_name", "waiting_key")
 
 #: Bytes.
 _LONGEST_TASK_ID = 128
 _MOST_RETRIES = 2**31 - 1
+#: Bytes.
+_LONGEST_NAME = 200
 
 
 def waiting_key(task_id: Any, retries: Any) -> tuple[str, int]:
@@ -25,6 +29,25 @@ def waiting_key(task_id: Any, retries: Any) -> tuple[str, int]:
     if len(raw) > _LONGEST_TASK_ID or any("\ud800" <= sign <= "\udfff" for sign in text):
         text = hashlib.sha1(raw).hexdigest()
     return text, retries if type(retries) is int and 0 <= retries <= _MOST_RETRIES else 0
+
+
+@lru_cache(maxsize=1000)
+def _plain(name: str) -> str:
+    raw = name.encode("utf-8", "surrogatepass")
+    odd = len(raw) > _LONGEST_NAME or any(sign == "\0" or "\ud800" <= sign <= "\udfff" for sign in name)
+    return "" if odd else name
+
+
+def plain_name(name: Any) -> str:
+    """Return what the semaphore calls a task by its name; empty where that is nothing that a name can be."""
+    return _plain(name) if type(name) is str else ""
+
+
+def kind_of(name: Any, priority: Any) -> str:
+    """Return what the semaphore has to know of a waiting task, so that others can be told when their turn comes."""
+    number = str(priority) if type(priority) is int and 0 <= priority <= 255 else ""
+    known = plain_name(name)
+    return f"{number} {known}" if number or known else ""
 
 
 def announcing(send: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
@@ -44,9 +67,10 @@ def announcing(send: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
             return send(producer, name, message, *args, **kwargs)
         # Before the publish, so that a wrong setting is an error here and not a task that nobody announced.
         announcer = policy.announcer
-        result = send(producer, name, message, *args, **kwargs)
+        result = send(producer, name, message, *args, **stamped(kwargs))
         about = message.headers if "id" in message.headers else message.body
-        announcer.announce(id, *waiting_key(about["id"], about.get("retries")))
+        kind = kind_of(name, kwargs.get("priority"))
+        announcer.announce(id, *waiting_key(about["id"], about.get("retries")), kind=kind)
         return result
 
     def send_dynamic(id: str, family: str, producer: Any, name: str, message: Any, *args: Any, **kwargs: Any) -> Any:
@@ -57,11 +81,12 @@ def announcing(send: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
             kwargs["declare"] = []
         else:
             declared = announcer.learn(known)
-        result = send(producer, name, message, *args, **kwargs)
+        result = send(producer, name, message, *args, **stamped(kwargs))
         if declared is not None:
             declared()
         about = message.headers if "id" in message.headers else message.body
-        announcer.announce(id, *waiting_key(about["id"], about.get("retries")), *known[1:])
+        key, kind = waiting_key(about["id"], about.get("retries")), kind_of(name, kwargs.get("priority"))
+        announcer.announce(id, *key, known.family, known.limit, kind, known.needs)
         return result
 
     return send_task_message

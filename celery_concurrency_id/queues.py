@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterable
 from typing import Any, Callable
 
 from celery.app.amqp import Queues
 from kombu import Exchange, Queue
 
-__all__ = ("DedicatedQueues", "DynamicQueue", "counts_deliveries", "dedicated_queue", "dynamic_queue")
+__all__ = ("DedicatedQueues", "DynamicQueue", "counts_deliveries", "dedicated_queue", "dynamic_queue", "turn_of")
+
+
+#: kombu's ``priority_steps``: its Redis transport keeps one list for each, the lowest first.
+_REDIS_STEPS = (0, 3, 6, 9)
 
 
 class DynamicQueue(Queue):
@@ -52,6 +57,22 @@ def counts_deliveries(queue: Queue) -> bool:
     Quorum queues do: where ``x-delivery-limit`` or a policy says so, and from RabbitMQ 4 on always, after 20 times.
     """
     return bool((queue.queue_arguments or {}).get("x-queue-type") == "quorum")
+
+
+def turn_of(app: Any, id: str) -> Callable[[int | None], int] | None:
+    """Return what makes of a message's priority its turn in an id's queue: lower ones come first. None where the
+    broker goes by the order of publishing, or in its own way: quorum queues mix two priorities."""
+    connection = app.connection_for_read()
+    transport = connection.transport.driver_type
+    if transport == "redis":
+        steps = sorted(connection.transport_options.get("priority_steps") or _REDIS_STEPS)
+        return lambda priority: bisect(steps, min(priority or 0, 9))
+    queue = dedicated_queue(app, id)
+    arguments = queue.queue_arguments or {}
+    most = arguments.get("x-max-priority", getattr(queue, "max_priority", None))
+    if transport == "amqp" and most and not counts_deliveries(queue):
+        return lambda priority: -min(priority or 0, most)
+    return None
 
 
 class DedicatedQueues(Queues):

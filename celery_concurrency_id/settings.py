@@ -53,6 +53,10 @@ class Settings:
         on_lease_lost: ``concurrency_on_lease_lost``: what happens to a running task whose slot was lost because its
             worker was silent for longer than its lease: ``"continue"`` (it goes on, beside the limit) or
             ``"terminate"`` (prefork only: it is killed, and a copy of its message goes back into the queue).
+        metrics_port: ``concurrency_metrics_port``: where each worker serves what it has seen, for Prometheus, or the
+            next port that is free; None for nowhere, 0 for any port.
+        metrics_host: ``concurrency_metrics_host``: the address that metrics are served on.
+        metrics_ids: ``concurrency_metrics_ids``: how many ids have series of their own in what one process serves.
     """
 
     url: str = field(repr=False)  # it may hold a password, and so may the options
@@ -66,6 +70,9 @@ class Settings:
     id_ttl: float = 3600.0
     fetch_ahead: bool = True
     on_lease_lost: str = "continue"
+    metrics_port: int | None = None
+    metrics_host: str = "0.0.0.0"
+    metrics_ids: int = 100
 
     @classmethod
     def of(cls, app: Any) -> Settings:
@@ -117,6 +124,16 @@ class Settings:
             raise InvalidSetting("concurrency_fetch_ahead", self.fetch_ahead, "True or False")
         if self.on_lease_lost not in ("continue", "terminate"):
             raise InvalidSetting("concurrency_on_lease_lost", self.on_lease_lost, '"continue" or "terminate"')
+        self._check_metrics()
+
+    def _check_metrics(self) -> None:
+        port, host, ids = self.metrics_port, self.metrics_host, self.metrics_ids
+        if port is not None and not (type(port) is int and 0 <= port <= 65535):
+            raise InvalidSetting("concurrency_metrics_port", port, "a port, 0 for any that is free, or None")
+        if not isinstance(host, str) or not host:
+            raise InvalidSetting("concurrency_metrics_host", host, "an address of this machine, as 127.0.0.1")
+        if type(ids) is not int or ids < 0:
+            raise InvalidSetting("concurrency_metrics_ids", ids, "an int of 0 or more")
 
     def _check_each(self, name: str, numbers: Mapping[str, int | None]) -> None:
         for id, number in numbers.items():
@@ -127,7 +144,10 @@ class Settings:
 
 _UNSET = object()
 #: Settings that are taken as they are.
-_PLAIN = ("namespace", "default_limit", "limits", "max_waiting", "lease_ttl", "id_ttl", "fetch_ahead", "on_lease_lost")
+_PLAIN = (
+    *("namespace", "default_limit", "limits", "max_waiting", "lease_ttl", "id_ttl", "fetch_ahead", "on_lease_lost"),
+    *("metrics_port", "metrics_host", "metrics_ids"),
+)
 
 
 def tasks_of(conf: Any) -> Mapping[str, Mapping[str, Any] | None]:

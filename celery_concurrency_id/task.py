@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from typing import Any, Callable
 
 from celery import Task
+from celery.result import EagerResult
 
 from .plugin import install
 from .policy import UNSET, policy_of
+from .result import QueuedEagerResult, with_position
 
 __all__ = ("QueuedTask",)
 
@@ -58,3 +60,20 @@ class QueuedTask(Task):  # type: ignore[type-arg]  # generic for type checkers; 
         if cls.name:
             install(app)
             policy_of(app).add(cls)
+
+    def AsyncResult(self, task_id: str, **kwargs: Any) -> Any:
+        """Return the result of a call, which also knows its ``position()`` in the queue.
+
+        Args:
+            task_id: The id of the call.
+        """
+        result: Any = super().AsyncResult(task_id, **kwargs)
+        result.__class__ = with_position(type(result))
+        result.queued_name = self.name
+        return result
+
+    def apply(self, *args: Any, **kwargs: Any) -> Any:
+        result = super().apply(*args, **kwargs)
+        if type(result) is EagerResult:
+            result.__class__ = QueuedEagerResult
+        return result

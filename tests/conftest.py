@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from harness.browser import browser, chromium  # noqa: F401 - as below
 from harness.fixtures import (  # noqa: F401 - pytest finds fixtures by their names here
     FAILED,
     celery_backend,

@@ -70,7 +70,10 @@ def why(ctx: Any, task_id: str, as_json_: bool, **kwargs: Any) -> None:
     if as_json_:
         as_json(ctx, answer)
     else:
-        place = f" in {answer.id!r}, rank {answer.place.rank}" if answer.place else ""
+        rank = answer.position.rank if answer.position else None
+        if rank is None and answer.place:
+            rank = answer.place.rank
+        place = f" in {answer.id!r}, rank {rank}" if answer.place else ""
         place = f" in a slot of {answer.id!r}" if answer.holder else place
         ctx.obj.echo(printable(f"{answer.task}: {answer.state}{place}"))
         for reason in answer.reasons:

@@ -84,16 +84,19 @@ def details_text(details: IdDetails) -> str:
             [
                 each.token,
                 each.task or "(being fetched)",
+                each.name or "-",
                 each.worker or "(gone)",
                 seconds(each.age),
                 "over" if each.lease_age is None else seconds(each.lease_age),
             ]
             for each in details.holders
         ]
-        parts += ["", table(["TOKEN", "TASK", "WORKER", "SINCE", "LEASE AGE"], rows)]
+        parts += ["", table(["TOKEN", "TASK", "NAME", "WORKER", "SINCE", "LEASE AGE"], rows)]
     if details.head:
-        rows = [[str(each.rank), each.task, seconds(each.age), str(each.retries)] for each in details.head]
-        parts += ["", table(["RANK", "TASK", "WAITS", "RETRIES"], rows)]
+        rows = [
+            [str(each.rank), each.task, each.name or "-", seconds(each.age), str(each.retries)] for each in details.head
+        ]
+        parts += ["", table(["RANK", "TASK", "NAME", "WAITS", "RETRIES"], rows)]
         more = status.waiting - len(details.head)
         if more > 0:
             parts.append(f"and {more} more")

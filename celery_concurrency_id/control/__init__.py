@@ -3,6 +3,19 @@
 from __future__ import annotations
 
 from .concurrency import Concurrency
-from .views import Drained, Holder, IdDetails, IdStatus, Override, Pause, Waiting, Why
+from .expected import Expected
+from .views import Drained, Holder, IdDetails, IdStatus, Override, Pause, Position, Waiting, Why
 
-__all__ = ("Concurrency", "Drained", "Holder", "IdDetails", "IdStatus", "Override", "Pause", "Waiting", "Why")
+__all__ = (
+    "Concurrency",
+    "Drained",
+    "Expected",
+    "Holder",
+    "IdDetails",
+    "IdStatus",
+    "Override",
+    "Pause",
+    "Position",
+    "Waiting",
+    "Why",
+)

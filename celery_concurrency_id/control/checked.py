@@ -50,11 +50,11 @@ def checked_token(token: Any) -> str:
     return text
 
 
-def unknown_id(command: str, id: Any, known: Iterable[str]) -> InvalidControl:
+def unknown_id(command: str, id: Any, known: Iterable[str], argument: str = "id") -> InvalidControl:
     """Return the error for an id that nobody knows."""
     names = sorted(known)
     if not names:
-        return InvalidControl(command, "id", id, "a concurrency id, but neither this app nor a worker knows any")
+        return InvalidControl(command, argument, id, "a concurrency id, but neither this app nor a worker knows any")
     close = get_close_matches(str(id), names, 3, 0.5) or names[:5]
     more = f" (of {len(names)})" if len(names) > len(close) else ""
-    return InvalidControl(command, "id", id, f"a concurrency id such as {', '.join(map(repr, close))}{more}")
+    return InvalidControl(command, argument, id, f"a concurrency id such as {', '.join(map(repr, close))}{more}")

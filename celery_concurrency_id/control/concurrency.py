@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -16,7 +16,9 @@ from ..semaphore.operator import OperatorVerbs
 from .broker import purged
 from .checked import checked_expires, checked_limit, checked_text, checked_token, unknown_id
 from .look import details, gated, known_ids, line_to, statuses
-from .views import Drained, Holder, IdDetails, IdStatus, Why
+from .positions import positions_of
+from .views import Drained, Holder, IdDetails, IdStatus, Position, Why
+from .watching import follow, follow_async
 from .why import explain
 
 __all__ = ("Concurrency",)
@@ -44,6 +46,11 @@ class Concurrency:
     def __init__(self, app: Any, by: str | None = None) -> None:
         self._app = app
         self._by = checked_text("Concurrency", "by", by) or _who()
+
+    @property
+    def app(self) -> Any:
+        """The Celery app."""
+        return self._app
 
     # Look
 
@@ -73,6 +80,37 @@ class Concurrency:
         if not task:
             raise InvalidControl("why", "task_id", task_id, "the id of a task")
         return explain(self._app, task)
+
+    def position(self, task_id: str, concurrency_id: str | None = None) -> Position:
+        """Return where a task is, and when it is expected to start and to end.
+
+        For tasks of which only the id is known, as those that were sent by ``send_task``; results of a ``QueuedTask``
+        have a ``position`` of their own.
+
+        Args:
+            task_id: The id of the task.
+            concurrency_id: Its concurrency id, where that is known; unset, it is searched for.
+        """
+        return positions_of(self._app).of(task_id, None, concurrency_id)
+
+    def positions(
+        self, task_id: str, concurrency_id: str | None = None, interval: float = 0.5, timeout: float | None = None
+    ) -> Iterator[Position]:
+        """Yield where a task is: now, and whenever that has changed, until it is done.
+
+        Args:
+            task_id: The id of the task.
+            concurrency_id: As ``position`` has it.
+            interval: Seconds between two looks; 0.1 at the least. They are farther apart where very many watch.
+            timeout: Seconds after which the iterator ends; None for as long as it takes.
+        """
+        return follow(self._app, task_id, None, concurrency_id, interval, timeout)
+
+    def apositions(
+        self, task_id: str, concurrency_id: str | None = None, interval: float = 0.5, timeout: float | None = None
+    ) -> AsyncIterator[Position]:
+        """Return the same as ``positions`` for ``async for``; it holds no thread."""
+        return follow_async(self._app, task_id, None, concurrency_id, interval, timeout)
 
     # Change
 

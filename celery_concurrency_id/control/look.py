@@ -9,10 +9,10 @@ from typing import Any
 from ..policy import Policy, policy_of
 from ..semaphore import keys
 from ..semaphore.client import Client
-from ..semaphore.operator import OperatorVerbs, Row, SlotRow, WaitingRow
+from ..semaphore.operator import OperatorVerbs, Overview, Row, SlotRow, WaitingRow
 from .views import Holder, IdDetails, IdStatus, Override, Pause, Waiting
 
-__all__ = ("details", "gated", "known_ids", "line_to", "place_of", "statuses")
+__all__ = ("details", "gated", "known_ids", "line_to", "place_of", "statuses", "statuses_of")
 
 
 @contextmanager
@@ -40,7 +40,12 @@ def known_ids(app: Any, line: OperatorVerbs) -> list[str]:
 
 def statuses(app: Any, line: OperatorVerbs, ids: Iterable[str]) -> tuple[IdStatus, ...]:
     """Return how some ids are."""
-    overview, policy = line.overview(ids), policy_of(app)
+    return statuses_of(app, line.overview(ids))
+
+
+def statuses_of(app: Any, overview: Overview) -> tuple[IdStatus, ...]:
+    """Return how the ids of an overview are."""
+    policy = policy_of(app)
     return tuple(_status(row, overview.time, policy) for row in overview.rows)
 
 
@@ -79,12 +84,12 @@ def _status(row: Row, now: float, policy: Policy) -> IdStatus:
 
 def _holder(slot: SlotRow, now: float) -> Holder:
     lease_age = None if slot.heard is None else max(0.0, now - slot.heard)
-    return Holder(slot.token, slot.task, slot.host, slot.since, max(0.0, now - slot.since), lease_age)
+    return Holder(slot.token, slot.task, slot.host, slot.since, max(0.0, now - slot.since), lease_age, slot.name)
 
 
 def place_of(row: WaitingRow, now: float) -> Waiting:
     """Return a waiting task."""
-    return Waiting(row.task, row.retries, row.rank, row.since, max(0.0, now - row.since))
+    return Waiting(row.task, row.retries, row.rank, row.since, max(0.0, now - row.since), row.name)
 
 
 def _override(row: Row) -> Override | None:

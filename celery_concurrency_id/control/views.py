@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ("Drained", "Holder", "IdDetails", "IdStatus", "Override", "Pause", "Waiting", "Why")
+from .expected import Expected
+
+__all__ = ("Drained", "Holder", "IdDetails", "IdStatus", "Override", "Pause", "Position", "Waiting", "Why")
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,18 @@ class IdStatus:
     workers: int
     taken: int
 
+    @property
+    def runnable(self) -> int:
+        """Waiting tasks for which a slot is free: all they need is a worker."""
+        if self.pause is not None:
+            return 0
+        return self.waiting if self.limit is None else max(0, min(self.waiting, self.limit - self.running))
+
+    @property
+    def blocked(self) -> int:
+        """Waiting tasks that the limit or a pause holds back: more workers would not start them."""
+        return self.waiting - self.runnable
+
 
 @dataclass(frozen=True)
 class Holder:
@@ -84,6 +98,7 @@ class Holder:
         since: When the task started, or the slot was granted.
         age: Seconds since then.
         lease_age: Seconds since the worker was last heard; None if its lease is over.
+        name: The name of the task; empty where it is not known.
     """
 
     token: str
@@ -92,6 +107,7 @@ class Holder:
     since: float
     age: float
     lease_age: float | None
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,6 +120,7 @@ class Waiting:
         rank: Its place in the line, from 0.
         since: When it was announced.
         age: Seconds since then.
+        name: The name of the task; empty where it is not known.
     """
 
     task: str
@@ -111,6 +128,7 @@ class Waiting:
     rank: int
     since: float
     age: float
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -140,6 +158,36 @@ class Drained:
 
 
 @dataclass(frozen=True)
+class Position:
+    """Where a task is.
+
+    Attributes:
+        task: Its id.
+        state: ``"waiting"``, ``"running"``, ``"held"`` (it waits for its next try), ``"done"``, or ``"unknown"``: it
+            neither waits nor runs under a limit as far as Redis knows, and the result backend knows of no end.
+        id: Its concurrency id, where that is known.
+        rank: How many tasks are ahead of it, while it waits.
+        waiting: How many tasks of the id wait, where that is known.
+        running: How many slots of the id are taken, where that is known.
+        limit: How many may be; None for no limit, or where it is not known.
+        starts_in: Seconds until it starts, while it waits; None where nobody can tell.
+        ends_in: Seconds until it ends, while it waits or runs; None where nobody can tell.
+        at: When this was so: seconds since 1970 by Redis' clock; None where Redis knows nothing of it.
+    """
+
+    task: str
+    state: str
+    id: str | None = None
+    rank: int | None = None
+    waiting: int | None = None
+    running: int | None = None
+    limit: int | None = None
+    starts_in: Expected | None = None
+    ends_in: Expected | None = None
+    at: float | None = None
+
+
+@dataclass(frozen=True)
 class Why:
     """Where a task is, and why it does not run.
 
@@ -153,6 +201,8 @@ class Why:
         place: Where it waits.
         holder: The slot it runs in.
         details: How its id is.
+        position: Where it is in the line by the broker's order, and when it is expected to start and to end, while it
+            waits.
     """
 
     task: str
@@ -162,3 +212,4 @@ class Why:
     place: Waiting | None = None
     holder: Holder | None = None
     details: IdDetails | None = None
+    position: Position | None = None

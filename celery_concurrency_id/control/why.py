@@ -11,13 +11,13 @@ from ..semaphore.connect import redacted
 from ..semaphore.needs import unpack
 from ..semaphore.operator import OperatorVerbs
 from .broker import broker_problem
+from .expected import Expected
 from .look import details, known_ids, line_to, place_of, statuses
-from .views import Holder, IdDetails, Pause, Waiting, Why
+from .positions import most_retries, positions_of
+from .views import Holder, IdDetails, Pause, Position, Waiting, Why
 
 __all__ = ("explain", "seconds")
 
-#: Retries to look for where a task may be retried for ever.
-_MANY_RETRIES = 50
 #: Seconds for the workers to answer.
 _ANSWER = 1.0
 
@@ -41,15 +41,17 @@ def explain(app: Any, task: str) -> Why:
     if holder is not None:
         return Why(task, "running", (*_running(holder), *also), about.status.id, None, holder, about)
     assert place is not None
-    reasons = (*also, *lacking, *_waiting(about, place, recovery, bool(lacking)))
-    return Why(task, "waiting", reasons, about.status.id, place, None, about)
+    position = _position(app, task, about.status.id)
+    rank = place.rank if position is None or position.rank is None else position.rank
+    reasons = (*also, *lacking, *_waiting(about, rank, recovery, bool(lacking)), *_starts(position))
+    return Why(task, "waiting", reasons, about.status.id, place, None, about, position)
 
 
 def _in_redis(app: Any, task: str, line: OperatorVerbs) -> tuple[IdDetails, Waiting | None, Holder | None] | None:
     name, ids = waiting_key(task, 0)[0], known_ids(app, line)
     slots, places = line.locate(name, 3, ids)
     if not slots and not places:
-        slots, places = line.locate(name, _most_retries(app), ids)
+        slots, places = line.locate(name, most_retries(app), ids)
     if slots:
         id, token = slots[0]
         found = details(app, line, id, 0)
@@ -75,9 +77,24 @@ def _lacking(app: Any, line: OperatorVerbs, id: str) -> list[str]:
     return reasons
 
 
-def _most_retries(app: Any) -> int:
-    most = [app.tasks[name].max_retries for name in policy_of(app).ids if name in app.tasks]
-    return max([3, *(_MANY_RETRIES if retries is None else min(retries, 1000) for retries in most)])
+def _position(app: Any, task: str, id: str) -> Position | None:
+    try:
+        return positions_of(app).of(task, id=id)
+    except SemaphoreUnavailable:
+        return None
+
+
+def _starts(position: Position | None) -> list[str]:
+    if position is None or position.starts_in is None:
+        return []
+    return [f"it is expected to start {expected_text(position.starts_in)}"]
+
+
+def expected_text(expected: Expected) -> str:
+    """Return a time that is expected as an operator reads it."""
+    if expected.high < 1:
+        return "now"
+    return f"in {seconds(expected.likely)} ({seconds(expected.low)} to {seconds(expected.high)})"
 
 
 def _running(holder: Holder) -> tuple[str, ...]:
@@ -89,7 +106,7 @@ def _running(holder: Holder) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _waiting(about: IdDetails, place: Waiting, recovery: float, lacks: bool) -> list[str]:
+def _waiting(about: IdDetails, rank: int, recovery: float, lacks: bool) -> list[str]:
     status, reasons = about.status, list[str]()
     id, limit = status.id, "no limit" if status.limit is None else f"limit {status.limit}"
     if status.pause:
@@ -105,8 +122,8 @@ def _waiting(about: IdDetails, place: Waiting, recovery: float, lacks: bool) -> 
             f"slot {each.token}: {each.task or 'being fetched'} since {seconds(each.age)} on {each.worker or 'nobody'}"
             for each in about.holders[:10]
         ]
-    if place.rank:
-        reasons.append(f"{place.rank} of {status.waiting} waiting tasks are ahead of it")
+    if rank:
+        reasons.append(f"{rank} of {status.waiting} waiting tasks are ahead of it")
     if not (status.pause or full or recovery or lacks) and status.workers:
         reasons.append(
             f"a slot of {id!r} is free ({limit}, {status.running} taken): the {status.workers} workers that serve it "

@@ -1,8 +1,8 @@
 """The Redis keys: every one, its type, what it holds and how long it lives.
 
 All keys of a namespace start with the same prefix, ``concurrency:{NAMESPACE}:``; the braces are a hash tag, so that
-one script can use them together on a cluster. No key but ``reserved:ID`` is given an expiry: a script that ends a
-lease, or that sees a queue run empty, removes what belongs to it.
+one script can use them together on a cluster. Only ``reserved:ID`` and ``where:TASK`` have an
+expiry: a script that ends a lease, or that sees a queue run empty, removes what belongs to it.
 
 ========================  ======  =============================================================================
 key                       type    holds
@@ -33,14 +33,20 @@ key                       type    holds
                                   slots of other ids: ``needs`` what one task does (``LIMIT WEIGHT ...``); where
                                   others need its slots: ``weights``, how many at once; of both, while they wait:
                                   ``since`` (us), ``stands`` for which limit, ``passed`` how often it was passed over,
-                                  ``fits`` (us) since when it could start
+                                  ``fits`` (us) since when it could start;
+                                  ``kind`` the usual kind of its waiting tasks: priority, a blank, the task's name
 ``controlled``            zset    ids with an override or a pause, by when that ends by itself (us; inf: never)
-``slots:ID``              hash    token to ``worker|state|since|task``; of slots that tasks of another id took with
-                                  theirs, ``TOKEN.NUMBER`` to ``worker|u|since|that id``
+``slots:ID``              hash    token to ``worker|state|since|task``, and after a NUL the task's name; of slots that
+                                  tasks of another id took with theirs, ``TOKEN.NUMBER`` to ``worker|u|since|that id``
 ``took:ID``               hash    token to what was taken with it, as in ``needs``
 ``hungry:ID``             zset    ids for which younger ones leave slots of this one free, by since when (us)
 ``hungry``                zset    all of those
 ``waiting:ID``            zset    ``task:retries``, by when it was announced (us)
+``kinds:ID``              set     the other kinds of its waiting tasks
+``kind:ID KIND``          zset    those of ``waiting:ID`` that are of one of these kinds, by the same time
+``times``                 hash    a task's name to how long such tasks have lately been in their slots: how many they
+                                  were, mean and variance in ms
+``where:TASK``            string  ``retries|ID`` of a task whose id was made for its call; two days
 ``reserved:ID``           zset    places in a bounded queue: ``task:retries`` of tasks that are being published, by when
                                   the place was taken (us), and of tasks that are kept until they are due, by when that
                                   is; 10 s after that

@@ -45,8 +45,9 @@ class Overview(NamedTuple):
 
 
 class SlotRow(NamedTuple):
-    """A slot; ``heard`` is when its worker was last heard, ``task`` is empty while one is fetched into it. ``lane`` is
-    the id in whose queue that task was; ``units``, how many slots of the id looked at it takes."""
+    """A slot; ``heard`` is when its worker was last heard, ``task`` is empty while one is fetched into it; ``name`` is
+    that of the task, empty where it is not known. ``lane`` is the id in whose queue that task was; ``units``, how many
+    slots of the id looked at it takes."""
 
     token: str
     worker: str
@@ -54,18 +55,20 @@ class SlotRow(NamedTuple):
     task: str
     since: float
     heard: float | None
+    name: str = ""
     lane: str = ""
     units: int = 1
 
 
 class WaitingRow(NamedTuple):
-    """A waiting task."""
+    """A waiting task; ``name`` is empty where it is not known."""
 
     id: str
     task: str
     retries: int
     rank: int
     since: float
+    name: str = ""
 
 
 class OperatorVerbs:
@@ -78,9 +81,9 @@ class OperatorVerbs:
     def __init__(self, client: Client) -> None:
         self._client = client
 
-    def ids(self) -> set[str]:
+    def ids(self, made_for_calls: bool = True) -> set[str]:
         """Return every id that a live worker serves, that was made for a call, or that an operator has a hand in."""
-        return {_text(id) for id in self._client.call("ids")}
+        return {_text(id) for id in self._client.call("ids", int(made_for_calls))}
 
     def overview(self, ids: Iterable[str]) -> Overview:
         """Tell how some ids are."""
@@ -98,7 +101,7 @@ class OperatorVerbs:
             _slot(_text(token), _text(record), _text(host), heard)._replace(lane=_text(lane), units=units)
             for token, record, host, heard, lane, units in slots
         ]
-        first = [_waiting(id, _text(waiting[i]), i // 2, waiting[i + 1]) for i in range(0, len(waiting), 2)]
+        first = [_waiting(id, _text(waiting[i]), i // 3, *waiting[i + 1 : i + 3]) for i in range(0, len(waiting), 3)]
         return at / 1e6, sorted(found, key=lambda slot: slot.since), first
 
     def locate(self, task: str, retries: int, ids: Iterable[str]) -> tuple[list[tuple[str, str]], list[WaitingRow]]:
@@ -151,13 +154,14 @@ def _row(id: str, values: list[Any], running: int, waiting: int, since: Any, wor
 
 
 def _slot(token: str, record: str, host: str, heard: Any) -> SlotRow:
-    worker, state, since, task = record.split("|", 3)
-    return SlotRow(token, worker, host, task if state in "rR" else "", int(since) / 1e6, _time(heard))
+    worker, state, since, rest = record.split("|", 3)
+    task, _, name = rest.rpartition("\0") if "\0" in rest else (rest, "", "")
+    return SlotRow(token, worker, host, task if state in "rR" else "", int(since) / 1e6, _time(heard), name)
 
 
-def _waiting(id: str, member: str, rank: int, since: Any) -> WaitingRow:
+def _waiting(id: str, member: str, rank: int, since: Any, kind: Any) -> WaitingRow:
     task, _, retries = member.rpartition(":")
-    return WaitingRow(id, task, int(retries), rank, _time(since) or 0.0)
+    return WaitingRow(id, task, int(retries), rank, _time(since) or 0.0, _text(kind).partition(" ")[2])
 
 
 def _time(value: Any) -> float | None:

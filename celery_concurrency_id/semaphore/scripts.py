@@ -12,6 +12,7 @@ __all__ = ("VERBS", "Script", "load")
 VERBS = (
     *("adopt", "announce", "beat", "cancel", "join", "learn", "leave", "reserve", "retire", "serve", "turn"),
     *("forget", "holders", "ids", "limit", "locate", "overview", "pause", "release"),  # an operator's
+    *("find", "position"),  # of those who wait
 )
 
 

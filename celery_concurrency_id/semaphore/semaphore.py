@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any, Callable, NamedTuple
 
 from . import keys
 from .client import Client
@@ -20,13 +20,14 @@ _SERVE_CHUNK = 500
 
 
 class Report(NamedTuple):
-    """What happened to a slot or a task: one of the kinds that ``lua/turn.lua`` names."""
+    """What happened to a slot or a task: one of the kinds that ``lua/turn.lua`` names; ``name`` is the task's."""
 
     kind: str
     id: str
     token: str
     task: str = ""
     number: int = 0
+    name: str = ""
 
 
 class Grant(NamedTuple):
@@ -243,10 +244,12 @@ class Semaphore:
             reply[9],
         )
 
-    def announce(self, id: str, task: str, retries: int, family: str = "", limit: int = 0, needs: str = "") -> None:
+    def announce(
+        self, id: str, task: str, retries: int, family: str = "", limit: int = 0, kind: str = "", needs: str = ""
+    ) -> None:
         """Say that a task was published to an id's queue; ``family``, ``limit`` and ``needs`` of an id made for the
         call."""
-        self._client.call("announce", id, task, retries, family, limit, needs)
+        self._client.call("announce", id, task, retries, family, limit, kind, needs)
 
     def reserve(self, id: str, task: str, retries: int, most: int) -> tuple[bool, int]:
         """Take a place among the waiting tasks of an id, of whom there may be so many; say whether there was one, and
@@ -267,9 +270,15 @@ class Semaphore:
         self._client.close()
 
 
-def semaphore(url: str, namespace: str, worker: str, options: dict[str, Any] | None = None) -> Semaphore:
-    """Return the semaphore of a namespace as a worker sees it."""
-    return Semaphore(Client(url, keys.prefix(namespace), options), worker)
+def semaphore(
+    url: str,
+    namespace: str,
+    worker: str,
+    options: dict[str, Any] | None = None,
+    client: Callable[..., Client] = Client,
+) -> Semaphore:
+    """Return the semaphore of a namespace as a worker sees it; ``client`` makes the connection."""
+    return Semaphore(client(url, keys.prefix(namespace), options), worker)
 
 
 def _text(value: Any) -> str:

@@ -14,11 +14,13 @@ from celery import bootsteps
 from ..exceptions import UnsupportedBroker
 from ..policy import policy_of
 from ..queues import dedicated_queue, dynamic_queue
+from ..semaphore.client import Client
 from ..semaphore.needs import NO_LANE, unpack
 from ..semaphore.semaphore import semaphore
 from . import checks, commands, compat, inspect  # noqa: F401  # those two register commands
 from .children import Children
 from .configured import gate_configured
+from .counted import figures_of
 from .directory import Directory
 from .events import SlotEvents
 from .fetch import Fetcher
@@ -31,6 +33,7 @@ from .move import Mover
 from .parking import Parking
 from .places import places_of
 from .slot import Slot, State
+from .tracing import trace_waiting
 
 __all__ = ("Concurrency",)
 
@@ -69,6 +72,8 @@ class Concurrency(bootsteps.StartStopStep):
         policy.check_routes()
         self._settings = policy.settings
         policy.check_needs()
+        self._figures = figures_of(self._settings, c.hostname)
+        trace_waiting()  # before the pool forks
         needs = {id: policy.needs_of(id) for id in [*self._ids, *families]}
         others = {limit for needed in needs.values() for limit in unpack(needed)} - set(self._ids)
         needs.update(dict.fromkeys(others, NO_LANE))
@@ -80,7 +85,13 @@ class Concurrency(bootsteps.StartStopStep):
             self._settings.url, self._settings.namespace, worker, self._mail, self._settings.options
         )
         self._link = Link(
-            semaphore(self._settings.url, self._settings.namespace, worker, dict(self._settings.options)),
+            semaphore(
+                self._settings.url,
+                self._settings.namespace,
+                worker,
+                dict(self._settings.options),
+                Client if self._figures is None else self._figures.client,
+            ),
             c.hostname,
             _fleet(limits, families),
             limits,
@@ -123,7 +134,7 @@ class Concurrency(bootsteps.StartStopStep):
                 self._children,
                 self._settings.fetch_ahead,
                 self._lost,
-                SlotEvents(c),
+                SlotEvents(c) if self._figures is None else self._figures.events(c),
             )
             self._loop.start()
         connection = c.connection
@@ -142,6 +153,10 @@ class Concurrency(bootsteps.StartStopStep):
             checks.warn(policy_of(c.app), c.app, fetcher.visibility_timeout)
             self._mailbox.start()
             self._link.start()
+            if self._figures is not None:
+                self._figures.serve(
+                    self._settings.metrics_host, self._settings.metrics_port or 0, self._link, self._lost
+                )
 
     def register_with_event_loop(self, c: Any, hub: Any) -> None:
         """The hub runs; it forgets everybody whenever the broker is lost."""
@@ -171,6 +186,8 @@ class Concurrency(bootsteps.StartStopStep):
             return
         self._link.stop()
         self._mailbox.stop()
+        if self._figures is not None:
+            self._figures.close()
         self._loop.stop()
         if self._children is not None:
             self._children.close()

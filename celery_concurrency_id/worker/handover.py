@@ -8,7 +8,7 @@ from typing import Any, Callable
 from celery.exceptions import TaskRevokedError
 
 from ..policy import policy_of
-from ..producer import waiting_key
+from ..producer import plain_name, waiting_key
 from ..semaphore.semaphore import Report
 from .parking import seconds_until
 from .request import GatedRequest
@@ -161,13 +161,16 @@ class HandOver:
         slot.state = State.RUNNING
         slot.began = True
         slot.request = request
+        request.note_wait()
         self._gate.begins(slot, request)
         kind = "resume" if request.concurrency_ahead else "start"
-        self._link.report(Report(kind, slot.id, slot.token, *request.concurrency_key), urgent=self._at_once)
+        about = *request.concurrency_key, plain_name(request.name)
+        self._link.report(Report(kind, slot.id, slot.token, *about), urgent=self._at_once)
 
     def tell(self, kind: str, id: str, request: Any) -> None:
         """Report about a task that is in no slot."""
-        self._link.report(Report(kind, id, "", *request.concurrency_key), urgent=kind == "back")
+        about = *request.concurrency_key, plain_name(request.name)
+        self._link.report(Report(kind, id, "", *about), urgent=kind == "back")
 
 
 def _check(message: Any) -> None:

@@ -189,6 +189,11 @@ class Link:
         """Say whether the lease is certain to stand: whether a slot that was kept may take another task."""
         return self._clock() - self._answered < _FRESH
 
+    @property
+    def away(self) -> bool:
+        """Whether the semaphore cannot be reached."""
+        return self._away_since is not None
+
     def stop(self, patience: float = 3.0) -> None:
         """Send what is left, end the lease and the thread."""
         with self._news:

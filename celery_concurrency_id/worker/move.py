@@ -8,7 +8,7 @@ from typing import Any
 from ..exceptions import InvalidOption
 from ..families import HEADER
 from ..policy import policy_of
-from ..producer import waiting_key
+from ..producer import kind_of, waiting_key
 from ..queues import dedicated_queue, dynamic_queue
 
 __all__ = ("Mover",)
@@ -107,6 +107,7 @@ class Mover:
         task_id = headers.get("id")
         if task_id is None and isinstance(message.payload, dict):
             task_id = message.payload.get("id")
-        about = known[1:] if known is not None else ()
-        policy.announcer.announce(id, *waiting_key(task_id, headers.get("retries")), *about)
+        about = {} if known is None else {"family": known.family, "limit": known.limit, "needs": known.needs}
+        key = waiting_key(task_id, headers.get("retries"))
+        policy.announcer.announce(id, *key, **about, kind=kind_of(name, priority))
         logger.debug("concurrency: moved task %s to its queue %r", task_id, id)

@@ -8,6 +8,8 @@ from celery.exceptions import TimeLimitExceeded
 from celery.worker import request as celery_request
 
 from ..producer import waiting_key
+from ..published import waited
+from .parking import seconds_until
 
 __all__ = ("GatedRequest",)
 
@@ -24,12 +26,15 @@ class GatedRequest(_Request):  # type: ignore[misc]  # see _Request
         concurrency_ahead: Whether it was fetched ahead.
         concurrency_home: The id whose queue it came from.
         concurrency_key: What the semaphore calls its task while that waits.
+        concurrency_waited: Seconds that its task waited before it went to the pool; None before that, and where nobody
+            said when it was published.
     """
 
     concurrency_slot: Any = None
     concurrency_gate: Any = None
     concurrency_ahead: bool = False
     concurrency_home: str = ""
+    concurrency_waited: float | None = None
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Celery makes a subclass for each task, whose ``on_success`` does not call ours: go around it."""
@@ -66,6 +71,14 @@ class GatedRequest(_Request):  # type: ignore[misc]  # see _Request
         self.concurrency_home = slot.id
         self._request_dict["concurrency_id"] = slot.id
         self._request_dict["concurrency_token"] = int(slot.token or 0)
+
+    def note_wait(self) -> None:
+        """Its task goes to the pool: tell it how long it waited."""
+        eta = getattr(self.message, "concurrency_eta", None)
+        overdue = None if eta is None else -seconds_until(eta, self.app)
+        self.concurrency_waited = waited(self.message.headers, overdue)
+        # What a message claims, as that of a retry does, is of another run.
+        self._request_dict["concurrency_waited"] = self.concurrency_waited
 
     def on_success(self, result: Any, **kwargs: Any) -> Any:
         self._end_slot()

@@ -39,6 +39,7 @@ class Slot:
         result: The pool's handle of that task.
         pid: The process that runs it, once one has accepted it.
         since: When the task was handed to the pool, by the worker's clock.
+        ended: When the task before ended, by the same clock, where somebody counts; None for a slot that is new.
         needs: Slots that it takes of other limits, as the semaphore writes it; empty for most.
         short_since: Since when it stands open without a place for its next task, by the worker's clock; None where it
             does not.
@@ -47,6 +48,7 @@ class Slot:
     __slots__ = (
         "ahead",
         "began",
+        "ended",
         "fresh",
         "id",
         "keep",
@@ -79,6 +81,7 @@ class Slot:
         self.result: Any = None
         self.pid: int | None = None
         self.since = 0.0
+        self.ended: float | None = None
         self.short_since: float | None = None
 
     @property

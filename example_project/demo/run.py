@@ -19,6 +19,7 @@ from demo.users_servers import check_servers
 
 if TYPE_CHECKING:
     from demo.journal import Journal
+    from visitors.server import Page
 
 PROJECT = Path(__file__).resolve().parent.parent
 WORKERS = ("alpha", "beta")
@@ -32,12 +33,16 @@ def main() -> int:
     """
     options = argparse.ArgumentParser(prog="python example_project", description=__doc__)
     options.add_argument("--speed", type=float, default=1.0, help="how many times faster the work goes")
-    speed = options.parse_args().speed
+    shown = options.add_mutually_exclusive_group()
+    shown.add_argument("--page", action="store_true", help="only the web page, until Ctrl-C")
+    shown.add_argument("--terminal", action="store_true", help="only the demo in the terminal")
+    options.add_argument("--port", type=int, default=0, help="of the web page; unset: any that is free")
+    chosen = options.parse_args()
     interrupt = Interrupt()
     console = Console()
     try:
         with tempfile.TemporaryDirectory(prefix="gpu-demo-") as folder:
-            return _run(console, interrupt, Path(folder), speed)
+            return _run(console, interrupt, Path(folder), chosen)
     except Interrupted:
         print("\nInterrupted; everything that was started is stopped.")
         return 130
@@ -46,8 +51,8 @@ def main() -> int:
         return 1
 
 
-def _run(console: Console, interrupt: Interrupt, folder: Path, speed: float) -> int:
-    log = folder / "tasks.log"
+def _run(console: Console, interrupt: Interrupt, folder: Path, chosen: argparse.Namespace) -> int:
+    log = Path(os.environ.get("CONCURRENCY_EXAMPLE_LOG") or folder / "tasks.log")
     log.touch()
     os.environ["CONCURRENCY_EXAMPLE_LOG"] = str(log)
     with Processes() as servers:
@@ -56,8 +61,38 @@ def _run(console: Console, interrupt: Interrupt, folder: Path, speed: float) -> 
             print(f"redis      {os.environ['CONCURRENCY_EXAMPLE_BROKER']}", flush=True)
         with Processes() as workers:
             _start_workers(workers, folder, interrupt)
-            journal = _work(console, interrupt, workers, log, speed)
+            if chosen.terminal:
+                journal = _work(console, interrupt, workers, log, chosen.speed)
+            else:
+                with _page(chosen) as page:
+                    print(f"page       {page.url}", flush=True)
+                    if chosen.page:
+                        return _stay(interrupt, workers)
+                    journal = _work(console, interrupt, workers, log, chosen.speed)
+                    if console.is_terminal:
+                        verdict = _verdict(console, journal)
+                        print(f"\nNow press the buttons yourself: {page.url}", flush=True)
+                        return _stay(interrupt, workers) or verdict
     return _verdict(console, journal)
+
+
+def _page(chosen: argparse.Namespace) -> Page:
+    from visitors.server import serve
+
+    try:
+        return serve(chosen.port, chosen.speed)
+    except OSError as error:
+        raise DemoError(f"the page cannot be served on port {chosen.port}: {error}") from error
+
+
+def _stay(interrupt: Interrupt, workers: Processes) -> int:
+    """Serve the page until Ctrl-C, which is how this ends and no failure."""
+    print("Ctrl-C ends it.", flush=True)
+    while not interrupt.came:
+        workers.check()
+        time.sleep(0.1)  # between two looks
+    print("\nStopped, with everything that was started.", flush=True)
+    return 0
 
 
 def _start_workers(workers: Processes, folder: Path, interrupt: Interrupt) -> None:

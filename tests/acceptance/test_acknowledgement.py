@@ -50,6 +50,8 @@ def test_a_task_that_acknowledges_early_is_gone_with_its_worker_and_its_slot_com
     never = setup.gate()
     victim, others = setup.send("one", tag="victim", gate=never), setup.send_many("one", 3)
     (run,) = setup.wait_running(1, "one")
+    # The worker acknowledges once its pool process has told it of the task, which may already have written its start.
+    wait(lambda: acknowledged(setup, victim.id), what="the victim is acknowledged")
 
     killed = next(node for node in setup.workers if run.pid in node.children())
     killed.kill("SIGKILL")
@@ -59,3 +61,8 @@ def test_a_task_that_acknowledges_early_is_gone_with_its_worker_and_its_slot_com
     setup.wait_ended(others, timeout=8)
     assert setup.sweep.tags("one") == ["victim", 0, 1, 2]
     assert setup.sweep.peak("one", killed={victim.id}) == 1
+
+
+def acknowledged(setup: Setup, task_id: str) -> bool:
+    active = setup.app.control.inspect(timeout=2).active() or {}
+    return any(task["id"] == task_id and task["acknowledged"] for tasks in active.values() for task in tasks)

@@ -27,12 +27,11 @@ def test_a_slot_does_not_wait_for_a_place_behind_ordinary_tasks(make_setup: Call
     # It is invited, and so asks for a place, which comes after these.
     other = setup.send("other")
     # And an idle worker that serves the id.
-    (idle,) = setup.start_workers(1, "--queues=one", concurrency=1)
+    setup.start_workers(1, "--queues=one", concurrency=1)
 
     slot.open()
 
+    # The idle worker runs it; or the first one, if it had asked for a place before the ordinary tasks came.
     setup.wait_ended([first, second], timeout=20)
-    runs = {run.tag: run.pid for run in setup.sweep.runs("one")}
-    assert runs["second"] in (idle.pid, *idle.children())
     ordinary.open()
     setup.wait_ended([other, *busy])

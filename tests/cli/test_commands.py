@@ -86,6 +86,23 @@ def test_why_a_task_does_not_run(say: Callable[..., str], celery_setup: Setup) -
     say("resume", "one")
     celery_setup.wait_ended([result])
 
+    # By now it is known how long such tasks take.
+    gate = celery_setup.gate()
+    running = celery_setup.send("one", gate=gate)
+    celery_setup.wait_running(1, "one")
+    results = celery_setup.send_many("one", 2)
+    wait(lambda: results[1].position().rank == 1, what="it is announced")
+    told = say("why", results[1].id)
+    assert told.startswith(f"{results[1].id}: waiting in 'one', rank 1")
+    assert "it is expected to start " in told
+    position = json.loads(say("why", results[1].id, "--json"))["position"]
+    assert position["rank"] == 1 and position["starts_in"]["high"] > 0 and position["ends_in"]["high"] > 0
+    details = json.loads(say("show", "one", "--json"))
+    assert [each["name"] for each in (*details["holders"], *details["head"])] == ["one"] * 3
+    assert say("show", "one").count(" one ") == 3
+    gate.open()
+    celery_setup.wait_ended([running, *results])
+
 
 def test_what_destroys_asks_first(say: Callable[..., str], celery_setup: Setup) -> None:
     gate = celery_setup.gate()

@@ -23,6 +23,12 @@ class _Worker(ProcessContainer):
     ready_prompt = " ready."
 
 
+class _Page(ProcessContainer):
+    """The live page, which goes on as well."""
+
+    ready_prompt = "shown at"
+
+
 class Session:
     """One page's directory and processes.
 
@@ -33,7 +39,7 @@ class Session:
     def __init__(self, directory: Path, addresses: Mapping[str, str]) -> None:
         self._directory = directory
         self._addresses = addresses
-        self._workers: list[_Worker] = []
+        self._workers: list[ProcessContainer] = []
         # The `celery` and `python` of the samples are those of the tests.
         paths = [str(Path(sys.executable).parent), os.environ.get("PATH", "")]
         self._env = {"PATH": os.pathsep.join(paths), "PYTHONUNBUFFERED": "1"}
@@ -52,13 +58,18 @@ class Session:
         return "" if sample.file else self._call(f"python {name}")
 
     def _command(self, line: str) -> str:
-        words = shlex.split(line, comments=True)
-        if words[0] == "celery" and "worker" in words:
-            argv = [sys.executable, "-m", "celery", *words[1:]]
-            if not any(word.startswith("--loglevel") for word in words):
-                argv.append("--loglevel=INFO")  # otherwise a worker does not say that it is ready
+        words, env = shlex.split(line, comments=True), dict(self._env)
+        while "=" in words[0]:
+            name, _, value = words.pop(0).partition("=")
+            env[name] = value
+        if words[0] == "celery" and {"worker", "page"} & set(words):
+            argv, kind = [sys.executable, "-m", "celery", *words[1:]], _Page
+            if "worker" in words:
+                kind = _Worker
+                if not any(word.startswith("--loglevel") for word in words):
+                    argv.append("--loglevel=INFO")  # otherwise a worker does not say that it is ready
             name = f"worker{len(self._workers)}"
-            worker = _Worker(name, argv, self._directory, self._env, cwd=self._directory)
+            worker = kind(name, argv, self._directory, env, cwd=self._directory)
             self._workers.append(worker)
             worker.start()
             worker.ready()

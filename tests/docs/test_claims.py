@@ -11,13 +11,15 @@ import pytest
 
 import celery_concurrency_id
 from celery_concurrency_id import exceptions
+from celery_concurrency_id.control import expected, watching
+from celery_concurrency_id.metrics import look as metrics_look
 from celery_concurrency_id.policy import MAX_ID_BYTES
 from celery_concurrency_id.semaphore import line as producers_line
-from celery_concurrency_id.semaphore import scripts
+from celery_concurrency_id.semaphore import operator, positions, scripts
 from celery_concurrency_id.semaphore.connect import connect, is_redis_url
 from celery_concurrency_id.semaphore.semaphore import RECOVERY_MS, SHORT_TIER
 from celery_concurrency_id.settings import TASK_OPTIONS, Settings
-from celery_concurrency_id.worker import ahead, compat, link, parking
+from celery_concurrency_id.worker import ahead, compat, figures, link, parking
 from docs.samples import PAGES, ROOT, text_of
 from faults.matrix import CAMPAIGN
 
@@ -160,10 +162,22 @@ CONSTANTS = [
     ("docs/settings.md", "is given up after {:g} s", SHORT_TIER),
     ("docs/settings.md", "less than {:g}; no number", 2 * SHORT_TIER),
     ("docs/operations.md", "one script every {:g} s", link.BEAT),
+    ("docs/metrics.md", "one for each {} of them", operator._CHUNK),
+    ("docs/metrics.md", "beyond the {:,} that are looked at", metrics_look.MOST_READ),
+    ("docs/metrics.md", "the next free one of {}", figures.PORTS),
     ("docs/what-happens-when.md", "a heartbeat to Redis every {:g} s", link.BEAT),
     ("docs/what-happens-when.md", "for at most {:g} s", RECOVERY_MS / 1000),
     ("docs/what-happens-when.md", "a time-out of {:g} s", producers_line._TIMEOUT),
     ("docs/what-happens-when.md", "does not come within {:g} s", compat.GET_TIMEOUT),
+    ("docs/position.md", "after {:g} s from the iterators", watching._PATIENCE),
+    ("docs/position.md", "{:g} s after it ran", watching._GRACE),
+    ("docs/position.md", "less than {:g} |", watching._OFTEN),
+    ("docs/position.md", "wait for more than {:g} s although", expected._HELD_UP),
+    ("docs/position.md", "Beyond {} tasks ahead", expected._ONE_BY_ONE),
+    ("docs/position.md", "({} at the most)", expected._KNOWN),
+    ("docs/position.md", "{} tasks a script", positions._TASKS),
+    ("docs/position.md", "of {} names", int(re.findall(r"MOST_NAMES = (\d+)", LUA)[0])),
+    ("docs/design.md", "usual one, {} at the most", int(re.findall(r"MOST_KINDS = (\d+)", LUA)[0])),
     ("docs/design.md", "silent for {:g} s, is dead", SHORT_TIER),
     ("docs/design.md", "heartbeats, every {:g} s", link.BEAT),
     ("docs/design.md", "for about {:g} s keeps nothing", link._FRESH),

@@ -12,7 +12,7 @@ import celery_concurrency_id
 from harness.setup import Setup
 from harness.worker import CeleryProcess
 
-__all__ = ("command_path", "run_command")
+__all__ = ("command_path", "run_command", "start_command")
 
 
 def command_path(directory: Path) -> str:
@@ -38,10 +38,23 @@ def command_path(directory: Path) -> str:
     return os.pathsep.join(filter(None, [before, str(directory)]))
 
 
-def run_command(setup: Setup, *words: str, answer: str = "") -> subprocess.CompletedProcess[str]:
-    """Run ``celery -A ... words`` with a setup's configuration until it ends; ``answer`` is what a user types."""
+def run_command(
+    setup: Setup, *words: str, answer: str = "", hide: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run ``celery -A ... words`` with a setup's configuration until it ends; ``answer`` is what a user types.
+
+    Modules in the directory ``hide`` stand before those that are installed.
+    """
     process = CeleryProcess("command", setup.conf, setup.directory, *words)
     env = {**os.environ, **process.environment, "PYTHONPATH": command_path(setup.directory / "commands")}
+    if hide is not None:
+        env["PYTHONPATH"] = os.pathsep.join([str(hide), env["PYTHONPATH"]])
     return subprocess.run(
         process.argv, cwd=process.cwd, env=env, input=answer, capture_output=True, text=True, timeout=120
     )
+
+
+def start_command(setup: Setup, name: str, *words: str) -> CeleryProcess:
+    """Start ``celery -A ... words`` with a setup's configuration; it ends with the setup, its output is in its log."""
+    path = command_path(setup.directory / "commands")
+    return setup.start_celery(name, *words, environment={"PYTHONPATH": path})

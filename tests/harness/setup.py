@@ -97,9 +97,12 @@ class Setup(CeleryTestSetup):
             node.ready()
         return new
 
-    def start_celery(self, name: str, *words: str, **conf: Any) -> CeleryProcess:
+    def start_celery(
+        self, name: str, *words: str, environment: dict[str, str] | None = None, **conf: Any
+    ) -> CeleryProcess:
         """Start another celery command, such as beat."""
         process = CeleryProcess(name, {**self.conf, **conf}, self.directory, *words)
+        process.environment.update(environment or {})
         process.start()
         self._others.append(process)
         return process

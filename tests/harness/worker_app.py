@@ -7,6 +7,8 @@ import os
 from functools import partial
 from typing import Any
 
+from celery.signals import task_postrun, worker_process_init
+
 from celery_concurrency_id import signals
 from harness import truth
 from harness.app import make_app
@@ -21,3 +23,28 @@ def tell(event: str, request: Any, concurrency_id: str, token: int, **_: Any) ->
 
 for name in signals.__all__ if app.conf.get("harness_signals") else ():
     getattr(signals, name).connect(partial(tell, name), weak=False)
+
+
+def trace(**_: Any) -> None:
+    """Instrument Celery as a user does, with spans in memory; write those that have ended to the truth."""
+    from opentelemetry.instrumentation.celery import CeleryInstrumentor
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+    from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+    memory, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(memory))
+    CeleryInstrumentor().instrument(tracer_provider=provider)
+
+    @task_postrun.connect(weak=False)
+    def tell_spans(**_: Any) -> None:
+        for span in memory.get_finished_spans():
+            truth.write("span", name=span.name, attributes=dict(span.attributes))
+        memory.clear()
+
+
+# The documented way, in each pool process; or as ``opentelemetry-instrument`` does, before anything else.
+if app.conf.get("harness_tracing") == "process":
+    worker_process_init.connect(trace, weak=False)
+elif app.conf.get("harness_tracing") == "import":
+    trace()

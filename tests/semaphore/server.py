@@ -77,7 +77,7 @@ class Server:
                 pass  # it only helps to find the lines of a fleet whose last worker is gone
             elif kind == "set":
                 state[key] = set(value)
-            elif name == "waiting":
+            elif name in ("waiting", "kind"):
                 state[key] = value[::2]
             elif name == "slots":
                 state[key] = {token: _slot(record) for token, record in pairs.items()}
@@ -85,6 +85,7 @@ class Server:
                 state[key] = {field: _number(text) for field, text in pairs.items() if field != "host"}
             else:
                 state[key] = pairs
+        _check_kinds(state)
         return _without_nothing(state)
 
 
@@ -143,6 +144,26 @@ def _lane_fields(each: Id) -> dict[str, Any]:
 def _state(slot: Slot) -> str:
     state = "r" if slot.running else "f"
     return state.upper() if slot.needs else state
+
+
+def _check_kinds(state: dict[str, Any]) -> None:
+    """Take out what is kept of the kinds of waiting tasks, which the model does not know, and check that it agrees."""
+    members: dict[str, dict[str, list[str]]] = {}
+    for key in [key for key in state if key.partition(":")[0] == "kind"]:
+        id, kind = key.partition(":")[2].split(" ", 1)
+        members.setdefault(id, {})[kind] = state.pop(key)
+    for key in [key for key in state if key.partition(":")[0] == "kinds"]:
+        assert set(members.get(key.partition(":")[2], {})) == state.pop(key)
+    for id, kinds in members.items():
+        all_of_them = [member for each in kinds.values() for member in each]
+        waiting = state.get(f"waiting:{id}", [])
+        assert len(set(all_of_them)) == len(all_of_them), "one is of two kinds"
+        assert set(all_of_them) <= set(waiting), "one of a kind does not wait"
+        for each in kinds.values():
+            assert each == [member for member in waiting if member in set(each)], "their order is another one"
+    for key, value in state.items():
+        if key.partition(":")[0] == "id":
+            value.pop("kind", None)
 
 
 def _slot(record: str) -> tuple[str, str, str]:

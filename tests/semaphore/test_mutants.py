@@ -111,7 +111,7 @@ MUTANTS = {
         "if true then",
     ),
     "drop forgets the unannounced": ("redis.call('HSET', P .. 'id:' .. id, 'unseen', 0)", ""),
-    "drop keeps the slot": ("  release(worker, id, token)\nend\n\nfor", "end\n\nfor"),
+    "drop keeps the slot": ("  report.release(id, token)\nend\n\nfor", "end\n\nfor"),
     "a retry is its own first run": ("local member = task .. ':' .. retries", "local member = task .. ':0'"),
     "an early start leaves a ghost": ("if redis.call('ZREM', P .. 'early', member) == 1 then return 1 end", ""),
     "back goes to the tail": (

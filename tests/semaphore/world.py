@@ -164,7 +164,8 @@ class World:
 
     def announce(self, id: str, task: str, retries: int) -> None:
         self.tick()
-        self.producer.call("announce", id, task, retries, "", 0, "")
+        kind = f" name{len(self.model.ids[id].waiting) % 3}"
+        self.producer.call("announce", id, task, retries, "", 0, kind, "")
         self.model.announce(id, task, retries)
         self._check(called=True)
 

@@ -7,12 +7,13 @@ from typing import Any, Callable
 
 import pytest
 
-from harness import rabbitmq_server, redis_server, servers
+from harness import browser, rabbitmq_server, redis_server, servers
 from harness.servers import Servers
 
 ASKED: dict[str, tuple[Any, Callable[[Servers], Any]]] = {
     "redis-server": (redis_server, Servers.redis),
     "rabbitmq-server": (rabbitmq_server, Servers.rabbitmq_broker),
+    "chromium": (browser, lambda servers: browser.launch(servers.directory)),
 }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from celery_concurrency_id.semaphore.operator import OperatorVerbs
+from celery_concurrency_id.semaphore.positions import PositionVerbs
 from celery_concurrency_id.semaphore.scripts import VERBS
 from celery_concurrency_id.semaphore.semaphore import Known, Report, Semaphore
 
@@ -41,8 +42,24 @@ OPERATOR_CALLS: dict[str, Any] = {
     "pause": lambda operator, things: operator.pause("id", True, "who", "why"),
     "release": lambda operator, things: operator.release("id", "1"),
 }
+#: The same for the verbs of those who wait.
+POSITION_CALLS: dict[str, Any] = {
+    "find": lambda verbs, things: verbs.find("task", 3, ["id"] * things),
+    "position": lambda verbs, things: verbs.position("id", 3, ["task"] * things),
+}
 #: How many arguments the header promises for each thing of a list, and the replies that a binding can read.
-EACH = {"beat": 2, "join": 4, "learn": 4, "locate": 1, "overview": 1, "retire": 2, "serve": 3, "turn": 5}
+EACH = {
+    "beat": 2,
+    "find": 1,
+    "join": 4,
+    "learn": 4,
+    "locate": 1,
+    "overview": 1,
+    "position": 1,
+    "retire": 2,
+    "serve": 3,
+    "turn": 6,
+}
 REPLIES: dict[str, Any] = {
     "beat": [b"lost"],
     "join": [1, 0, [], 0],
@@ -63,6 +80,8 @@ REPLIES: dict[str, Any] = {
     "overview": [1, 0, []],
     "pause": 0,
     "release": [0, b"", 0],
+    "find": b"",
+    "position": [1, [b"1", 0, 0, 0, b"", 0, 1, 0], [], [], [], []],
 }
 
 
@@ -101,6 +120,8 @@ def sent(verb: str, things: int) -> int:
     recorder = Recorder()
     if verb in CALLS:
         CALLS[verb](Semaphore(recorder, "worker"), things)  # type: ignore[arg-type]
+    elif verb in POSITION_CALLS:
+        POSITION_CALLS[verb](PositionVerbs(recorder), things)  # type: ignore[arg-type]
     else:
         OPERATOR_CALLS[verb](OperatorVerbs(recorder), things)  # type: ignore[arg-type]
     ((called, *args),) = recorder.calls
@@ -111,7 +132,7 @@ def sent(verb: str, things: int) -> int:
 def test_every_file_is_a_verb_and_every_verb_has_a_binding() -> None:
     found = {entry.name[: -len(".lua")] for entry in LUA.iterdir() if entry.name.endswith(".lua")}
     assert found == {*VERBS, "_prelude", "_lanes"}
-    assert {*CALLS, *OPERATOR_CALLS} == set(VERBS)
+    assert {*CALLS, *OPERATOR_CALLS, *POSITION_CALLS} == set(VERBS)
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -145,7 +166,7 @@ def test_the_binding_sends_what_the_header_says(verb: str) -> None:
     if verb not in EACH:
         assert sent(verb, 0) == fixed
         return
-    words = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}
+    words = {1: "one", 2: "two", 3: "three", 4: "four", 6: "six"}
     plural = "s" if EACH[verb] > 1 else ""
     assert f"{words[EACH[verb]]} argument{plural} for each" in header(verb)
     assert [sent(verb, things) - fixed for things in (1, 2, 3)] == [EACH[verb], 2 * EACH[verb], 3 * EACH[verb]]

@@ -9,7 +9,14 @@ from pathlib import Path
 import celery_concurrency_id
 from celery_concurrency_id.semaphore.scripts import VERBS, load
 
-DATA = {"py.typed", *(f"semaphore/lua/{verb}.lua" for verb in (*VERBS, "_prelude"))}
+PAGE = ("index.html", "page.css", "page.js", "draw.js", "icon.svg")
+DATA = {
+    "py.typed",
+    "dashboards/grafana.json",
+    "dashboards/alerts.yml",
+    *(f"page/static/{name}" for name in PAGE),
+    *(f"semaphore/lua/{verb}.lua" for verb in (*VERBS, "_prelude")),
+}
 
 
 def test_the_package_carries_its_scripts_and_says_that_it_is_typed() -> None:

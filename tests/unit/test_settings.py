@@ -26,6 +26,9 @@ def test_the_defaults(make_app: Any) -> None:
         lease_ttl=15.0,
         fetch_ahead=True,
         on_lease_lost="continue",
+        metrics_port=None,
+        metrics_host="0.0.0.0",
+        metrics_ids=100,
     )
 
 
@@ -42,6 +45,9 @@ def test_every_setting_is_read(make_app: Any) -> None:
         concurrency_id_ttl=600,
         concurrency_fetch_ahead=False,
         concurrency_on_lease_lost="terminate",
+        concurrency_metrics_port=9810,
+        concurrency_metrics_host="127.0.0.1",
+        concurrency_metrics_ids=7,
     )
     settings = Settings.of(app)
     assert settings == Settings(
@@ -56,8 +62,11 @@ def test_every_setting_is_read(make_app: Any) -> None:
         600,
         False,
         "terminate",
+        9810,
+        "127.0.0.1",
+        7,
     )
-    assert len(dataclasses.fields(settings)) == 11, "a new setting needs its place in these tests"
+    assert len(dataclasses.fields(settings)) == 14, "a new setting needs its place in these tests"
 
 
 def test_settings_cannot_be_changed_once_read(make_app: Any) -> None:
@@ -76,6 +85,9 @@ def test_settings_cannot_be_changed_once_read(make_app: Any) -> None:
         *(("lease_ttl", value) for value in (0, -1, 2.9, True, "15", None)),
         *(("fetch_ahead", value) for value in (1, "yes", None)),
         *(("on_lease_lost", value) for value in ("", "stop", True, None)),
+        *(("metrics_port", value) for value in (-1, 65536, True, "9810", 9810.0)),
+        *(("metrics_host", value) for value in ("", None, 7)),
+        *(("metrics_ids", value) for value in (-1, True, None, "7")),
         *(("url", value) for value in ("amqp://host", "host:6379", "http://host", 7, "")),
     ],
 )
@@ -153,6 +165,9 @@ def test_a_django_project_writes_every_one_in_capitals_with_its_prefix() -> None
         "id_ttl": 60,
         "fetch_ahead": False,
         "on_lease_lost": "terminate",
+        "metrics_port": 9810,
+        "metrics_host": "127.0.0.1",
+        "metrics_ids": 7,
     }
     names = {"options": "transport_options"}
     assert {names.get(field.name, field.name) for field in dataclasses.fields(Settings)} == set(said)

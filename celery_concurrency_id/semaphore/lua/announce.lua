@@ -5,10 +5,11 @@
 -- ARGV[3]  the task's number of retries
 -- ARGV[4]  family of an id that was made for a call; empty where the task always has this id
 -- ARGV[5]  limit of such an id (0: no limit)
--- ARGV[6]  what a task of such an id needs of other limits: 'LIMIT WEIGHT LIMIT WEIGHT ...'; empty: nothing
+-- ARGV[6]  kind: the message's priority, or nothing, a blank and the task's name; empty where neither is known
+-- ARGV[7]  what a task of such an id needs of other limits: 'LIMIT WEIGHT LIMIT WEIGHT ...'; empty: nothing
 -- Returns  1
 
-local id, task, retries, family, limit, needs = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local id, task, retries, family, limit, kind, needs = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 
 if family ~= '' then know(id, family, limit, needs) end
 
@@ -19,7 +20,8 @@ redis.call('ZREM', P .. 'reserved:' .. id, member)
 if redis.call('ZREM', P .. 'early', member) == 1 then return 1 end
 
 redis.call('HINCRBY', P .. 'id:' .. id, 'seq', 1)
-redis.call('ZADD', P .. 'waiting:' .. id, int(now), member)
+add_waiting(id, member, int(now), kind)
+if family ~= '' then redis.call('SET', P .. 'where:' .. task, retries .. '|' .. id, 'PX', WHERE_MS) end
 refresh(id)
 wake()
 return 1

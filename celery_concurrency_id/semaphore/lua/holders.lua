@@ -5,7 +5,7 @@
 -- Returns  {time in us, slots, head}
 --          slots  {token, record, host, when its worker was last heard (us; empty: never), lane, units} per holder; the lane
 --                 is the id in whose slot the task runs; units, how many slots of this id it has
---          head   waiting task and since when (us), one after the other
+--          head   waiting task, since when (us) and kind, one after the other
 
 local id, count = ARGV[1], tonumber(ARGV[2])
 
@@ -29,5 +29,9 @@ for i = 1, #slots, 2 do
     found[#found + 1] = of[token]
   end
 end
-local head = count > 0 and redis.call('ZRANGE', P .. 'waiting:' .. id, 0, count - 1, 'WITHSCORES') or {}
+local first = count > 0 and redis.call('ZRANGE', P .. 'waiting:' .. id, 0, count - 1, 'WITHSCORES') or {}
+local head = {}
+for i = 1, #first, 2 do
+  for _, each in ipairs({first[i], first[i + 1], kind_of(id, first[i])}) do head[#head + 1] = each end
+end
 return {now, found, head}

@@ -14,7 +14,8 @@ for i = 3, #ARGV do
   local id = ARGV[i]
   local held = redis.call('HGETALL', P .. 'slots:' .. id)
   for k = 1, #held, 2 do
-    if string.match(held[k + 1], '^[^|]*|[FfRr]|%d+|(.*)$') == task then slots[#slots + 1] = {id, held[k]} end
+    local _, _, its = unpack_slot(held[k + 1])
+    if its == task then slots[#slots + 1] = {id, held[k]} end
   end
   for retries = 0, highest do
     local member = task .. ':' .. retries

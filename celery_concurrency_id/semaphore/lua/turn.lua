@@ -4,8 +4,8 @@
 -- ARGV[2]  server run the caller believes in
 -- ARGV[3]  how many slots it wants
 -- ARGV[4]  1: register it as idle if it gets fewer than it wants
--- ARGV[5]  number of reports; then five arguments for each:
---          kind, concurrency id, token, task, number
+-- ARGV[5]  number of reports; then six arguments for each:
+--          kind, concurrency id, token, task, number, the task's name
 --            start    the task started in the slot (number: its retries)
 --            skip     the task left the queue without starting (number: its retries); the slot stays
 --            park     the task left the queue, since it is not due for so many milliseconds, which stand in place of
@@ -32,17 +32,18 @@ local started, touched = {}, {}
 
 local report = {}
 
-function report.start(id, token, task, number)
+function report.start(id, token, task, number, name)
   no_longer_waiting(id, task, number)
-  report.resume(id, token, task)
+  report.resume(id, token, task, number, name)
 end
 
-function report.resume(id, token, task)
+function report.resume(id, token, task, number, name)
   local slots = P .. 'slots:' .. id
   local record = redis.call('HGET', slots, token)
   if record then
+    ended(id, record, task)  -- the one before, if there was one
     if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end
-    redis.call('HSET', slots, token, running(record, worker, task))
+    redis.call('HSET', slots, token, running(record, worker, task, name))
   end
   started[#started + 1] = {id, token, record}
 end
@@ -60,29 +61,31 @@ function report.park(id, milliseconds, task, number)
   redis.call('PEXPIRE', reserved, int(ttl))
 end
 
-function report.back(id, token, task, number)
+function report.back(id, token, task, number, name)
   local waiting = P .. 'waiting:' .. id
   local first = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2]
-  redis.call('ZADD', waiting, int((tonumber(first) or now) - 1), task .. ':' .. number)
+  add_waiting(id, task .. ':' .. number, int((tonumber(first) or now) - 1), name ~= '' and ' ' .. name or '')
   redis.call('HINCRBY', P .. 'id:' .. id, 'seq', 1)
 end
 
 function report.release(id, token)
-  release(worker, id, token)
+  local record = release(worker, id, token)
+  if record then ended(id, record) end
 end
 
 function report.drop(id, token, task, number)
   if field(P .. 'id:' .. id, 'seq') == tonumber(number) then
+    forget_kinds(id)
     redis.call('DEL', P .. 'waiting:' .. id)
     redis.call('HSET', P .. 'id:' .. id, 'unseen', 0)
   end
-  release(worker, id, token)
+  report.release(id, token)
 end
 
 for i = 0, count - 1 do
-  local at = 6 + i * 5
+  local at = 6 + i * 6
   local id = ARGV[at + 1]
-  report[ARGV[at]](id, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4])
+  report[ARGV[at]](id, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5])
   touched[id] = true
 end
 for id in pairs(touched) do refresh(id) end

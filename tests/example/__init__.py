@@ -1,0 +1,1 @@
+"""The example, run as a user runs it."""
