@@ -88,7 +88,6 @@ def test_every_slot_comes_back_from_a_killed_worker_and_none_is_forgotten_with_r
 
     wide = setup.send("wide4", gate=gate)
     setup.wait_running(1, "wide4:4")
-    setup.start_workers(1)
     setup.backend.container.client.flushall()
     users = [setup.send("api", user, seconds=0.02) for user in ("a", "b", "a", "b", "a", "b", "a", "b")]
     narrow = setup.send_many("narrow4", 6, seconds=0.02)

@@ -27,7 +27,7 @@ def test_the_scripts_agree_with_the_model_and_keep_the_invariants_in_any_history
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=100,
+                max_examples=100 if kind is SemaphoreMachine or LONG else 60,
                 stateful_step_count=STEPS,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),
