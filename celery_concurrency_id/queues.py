@@ -22,13 +22,24 @@ class DynamicQueue(Queue):
     #: A connection would remember it for ever, and believe that it still exists.
     can_cache_declaration = False
 
+    def named(self, id: str) -> DynamicQueue:
+        """Return the same queue under another name: to make one from its arguments takes far longer."""
+        queue = object.__new__(type(self))
+        queue.__dict__.update(self.__dict__)
+        queue.name = queue.routing_key = id
+        return queue
+
 
 def dynamic_queue(app: Any, id: str) -> Queue:
     """Return the queue of an id that was made for a call: as ``dedicated_queue``, but not bound to an exchange."""
-    queue = dedicated_queue(app, id)
-    if dict.__contains__(app.amqp.queues, id):
-        return queue
-    return DynamicQueue(id, Exchange(""), id, queue_arguments=queue.queue_arguments)
+    queues = app.amqp.queues
+    if dict.__contains__(queues, id):
+        return dedicated_queue(app, id)
+    if queues.dynamic is None:
+        arguments = dedicated_queue(app, id).queue_arguments
+        queues.dynamic = DynamicQueue(id, Exchange(""), id, queue_arguments=arguments)
+    made: Queue = queues.dynamic.named(id)
+    return made
 
 
 def dedicated_queue(app: Any, id: str) -> Queue:
@@ -81,10 +92,12 @@ class DedicatedQueues(Queues):
     Attributes:
         gated: Returns the ids that have dedicated queues.
         families: Returns the names of the families of ids that are made for each call.
+        dynamic: A queue of an id that was made for a call: all others are like it.
     """
 
     gated: Callable[[], Iterable[str]] = tuple
     families: Callable[[], Iterable[str]] = tuple
+    dynamic: DynamicQueue | None = None
     _chosen: frozenset[str] | None = None
     _excluded: frozenset[str] = frozenset()
 

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import weakref
-from collections import deque
 from collections.abc import Mapping
 from functools import partial
 from time import monotonic, sleep
@@ -18,14 +16,13 @@ from . import keys
 from .backlog import Backlog, Learnt
 from .connect import redacted
 from .line import Line
+from .reach import Lines, Reach
 from .semaphore import Known
 
 __all__ = ("Announcer", "Silent")
 
 logger = logging.getLogger(__name__)
 
-#: Seconds without a new try after one has failed.
-_PAUSE = 1.0
 #: Ids told at a time of those that Redis has not heard of.
 _CHUNK = 500
 #: Seconds that a publish waits while a worker deletes the queue of the id: longer than it may take.
@@ -49,10 +46,10 @@ class Announcer:
         self._url = url
         self._options = dict(options or {})
         self._prefix = keys.prefix(namespace)
-        self._lines: deque[Line] = deque()
-        self._pid = os.getpid()
-        self._quiet_until = 0.0
-        self._away = False
+        self._lines: Lines[Line] = Lines()
+        self._reach = Reach(
+            url, "tasks are published all the same, and start when a worker's safety poll finds them", ""
+        )
         self._run: str | None = None
         self._learnt = Learnt(id_ttl / 2)
         self._backlog = Backlog()
@@ -99,43 +96,32 @@ class Announcer:
 
     def _try(self, say: Callable[[Line], Any]) -> tuple[bool, Any]:
         """Say something; return whether that went well, and the reply."""
-        if self._away and monotonic() < self._quiet_until:
+        if not self._reach.worth_a_try():
             return False, None
-        if self._pid != os.getpid():
-            self._lines, self._pid = deque(), os.getpid()
         try:
             reply = self._say(say)
             if self._backlog:
                 self._say_backlog()
         except (RedisError, OSError) as exc:
-            self._quiet_until = monotonic() + _PAUSE
-            if not self._away:
-                self._away = True
-                logger.error(
-                    "semaphore at %s cannot be reached (%s): tasks are published all the same, and start when a "
-                    "worker's safety poll finds them",
-                    redacted(self._url),
-                    exc or type(exc).__name__,
-                )
+            self._reach.is_lost(exc)
             return False, None
-        if self._away:
-            self._away = False
-            logger.warning("semaphore at %s is back", redacted(self._url))
+        self._reach.is_there()
         return True, reply
 
     def _say(self, say: Callable[[Line], Any]) -> Any:
-        while self._lines:
-            line = self._lines.pop()
+        lines = self._lines.own
+        while lines:
+            line = lines.pop()
             try:
                 reply = say(line)
             except ResponseError:
-                self._lines.append(line)
+                lines.append(line)
                 raise
             except (RedisError, OSError):
                 # It may have died of idleness, or with a server that is back already: a new one tells.
                 line.close()
             else:
-                self._lines.append(line)
+                lines.append(line)
                 return reply
         line = Line(self._url, self._prefix, self._options, self._keep)
         try:
@@ -145,7 +131,7 @@ class Announcer:
         except (RedisError, OSError):
             line.close()
             raise
-        self._lines.append(line)
+        lines.append(line)
         return reply
 
     def _compare(self, line: Line) -> None:
@@ -169,14 +155,15 @@ class Announcer:
 
     def say_last(self) -> None:
         """The process ends: read the replies that are outstanding, and say once more what was not heard."""
-        if self._pid != os.getpid():
+        if self._lines.inherited:
             return
-        for line in list(self._lines):
+        lines = self._lines.own
+        for line in list(lines):
             try:
                 line.settle()
             except (RedisError, OSError):
                 line.close()
-                self._lines.remove(line)
+                lines.remove(line)
         if self._backlog:
             try:
                 self._say_backlog()
@@ -186,7 +173,7 @@ class Announcer:
                     "start when something else is published to these ids",
                     redacted(self._url),
                     len(self._backlog),
-                    exc or type(exc).__name__,
+                    str(exc) or type(exc).__name__,
                 )
 
 

@@ -77,7 +77,7 @@ class Client:
 
     def _failed(self, verb: str, exc: Exception) -> SemaphoreUnavailable:
         self.close()
-        return SemaphoreUnavailable(f"{verb}: {exc or type(exc).__name__}")
+        return SemaphoreUnavailable(f"{verb}: {str(exc) or type(exc).__name__}")
 
     def close(self) -> None:
         """Drop the connection; the next call makes a new one."""

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-import os
-from collections import deque
 from collections.abc import Mapping
-from time import monotonic
 from typing import Any, Callable
 
 from ..exceptions import SemaphoreUnavailable
 from . import keys
 from .client import Client
-from .connect import redacted
+from .reach import Lines, Reach
 from .semaphore import Semaphore
 
 __all__ = ("Reservations",)
 
-logger = logging.getLogger(__name__)
-
-#: Seconds that a publish may be held up by a Redis that hangs, twice in each ``_PAUSE``.
+#: Seconds that a publish may be held up by a Redis that hangs, twice each time that it is tried.
 _TIMEOUT = 0.5
-#: Seconds without a new try after one has failed.
-_PAUSE = 1.0
 
 
 class Reservations:
@@ -35,30 +27,19 @@ class Reservations:
         self._url = url
         self._options = dict(options or {})
         self._prefix = keys.prefix(namespace)
-        self._lines: deque[Semaphore] = deque()
-        self._pid = os.getpid()
-        self._quiet_until = 0.0
-        self._away = False
+        self._lines: Lines[Semaphore] = Lines()
+        self._reach = Reach(url, "until it is back, queues have no bound", ": queues have their bounds")
 
     def reserve(self, id: str, task: str, retries: int, most: int) -> int | None:
         """Take a place among the waiting tasks of an id; return None, or how many wait where there is no place."""
-        if self._away and monotonic() < self._quiet_until:
+        if not self._reach.worth_a_try():
             return None
         try:
             taken, size = self._ask(lambda line: line.reserve(id, task, retries, most))
         except SemaphoreUnavailable as exc:
-            self._quiet_until = monotonic() + _PAUSE
-            if not self._away:
-                self._away = True
-                logger.error(
-                    "semaphore at %s cannot be reached (%s): until it is back, queues have no bound",
-                    redacted(self._url),
-                    exc,
-                )
+            self._reach.is_lost(exc)
             return None
-        if self._away:
-            self._away = False
-            logger.warning("semaphore at %s is back: queues have their bounds", redacted(self._url))
+        self._reach.is_there()
         return None if taken else size
 
     def cancel(self, id: str, task: str, retries: int) -> None:
@@ -69,10 +50,9 @@ class Reservations:
             pass
 
     def _ask(self, question: Callable[[Semaphore], Any]) -> Any:
-        if self._pid != os.getpid():
-            self._lines, self._pid = deque(), os.getpid()
+        lines = self._lines.own
         while True:
-            line = self._lines.pop() if self._lines else None
+            line = lines.pop() if lines else None
             fresh = line is None
             if line is None:
                 line = Semaphore(Client(self._url, self._prefix, self._options, _TIMEOUT), "")
@@ -82,9 +62,9 @@ class Reservations:
                 # It may have died of idleness, or with a server that is back already: then a new one tells. What was
                 # asked may be asked twice.
                 line.close()
-                self._lines.clear()
+                lines.clear()
                 if fresh:
                     raise
             else:
-                self._lines.append(line)
+                lines.append(line)
                 return answer

@@ -12,7 +12,6 @@ from typing import Any
 from celery.worker import state
 
 from .compat import clock
-from .gets import Gets
 from .loop import BrokerLost
 from .slot import Slot, State
 
@@ -22,6 +21,8 @@ __all__ = ("Ahead",)
 SHORT_TASK = 0.25
 #: Seconds after which a message goes back.
 HELD_AT_MOST = 0.5
+#: Where so many wait, what one worker has fetched ahead is not missed by another one that has room for it.
+PLENTY = 50
 #: How many ids' tasks it remembers the length of.
 MOST_IDS = 5000
 
@@ -29,9 +30,8 @@ MOST_IDS = 5000
 class Ahead:
     """The tasks fetched ahead, by id."""
 
-    def __init__(self, gate: Any, gets: Gets, handover: Any, loop: Any, enabled: bool) -> None:
+    def __init__(self, gate: Any, handover: Any, loop: Any, enabled: bool) -> None:
         self._gate = gate
-        self._gets = gets
         self._handover = handover
         self._loop = loop
         self._enabled = enabled
@@ -54,26 +54,22 @@ class Ahead:
             del self._took[next(iter(self._took))]
 
     def consider(self, slot: Slot) -> None:
-        """A task has started: fetch the next one, if such tasks are short."""
+        """A task has started: fetch the next ones, if such tasks are short.
+
+        As many as there are slots, once the last of those that were fetched before has started: one round trip for all.
+        """
         gate, id = self._gate, slot.id
-        if not self._enabled or not slot.ahead or self._took.get(id, SHORT_TASK) >= SHORT_TASK:
+        if not self._enabled or self.has(id) or self._took.get(id, SHORT_TASK) >= SHORT_TASK:
             return
-        if gate.fetcher is None or gate.fetcher.counts_deliveries(id):
+        if not gate.serving or gate.fetcher.counts_deliveries(id):
             return
-        while gate.claimable(id) > 0 and self._here(id) < gate.holding(id):
-            self._gets.fetch_ahead(id)
-
-    def _here(self, id: str) -> int:
-        return len(self._requests.get(id, ())) + self._gets.ahead(id)
-
-    def take(self, id: str, message: Any) -> None:
-        """A message has come, and no slot waits for it."""
-        if not self._gate.serving or len(self._requests.get(id, ())) >= self._gate.holding(id):
-            self._gate.fetcher.put_back(id, message)
-            return
-        stand_in = Slot(id)
-        stand_in.state = State.AHEAD
-        self._handover.receive(stand_in, message)
+        waiting = gate.claimable(id)
+        if slot.ahead or (slot.keep and waiting >= PLENTY):
+            most = min(waiting, gate.holding(id))
+            for message in gate.fetch_ahead(id, most) if most > 0 else ():
+                stand_in = Slot(id)
+                stand_in.state = State.AHEAD
+                self._handover.receive(stand_in, message)
 
     def keep(self, request: Any) -> None:
         """Celery would start a task that was fetched ahead: it waits for its slot."""
@@ -84,8 +80,8 @@ class Ahead:
             self._loop.call_later(HELD_AT_MOST, self._put_back_old)
 
     def has(self, id: str) -> bool:
-        """Say whether a task of an id is here, or on its way."""
-        return self._here(id) > 0
+        """Say whether a task of an id is here."""
+        return bool(self._requests.get(id))
 
     def pop(self, id: str) -> Any:
         """Return the request of the task of an id that came first, or None."""
@@ -102,8 +98,7 @@ class Ahead:
             self._requests.pop(id, None)
 
     def recall(self, id: str) -> None:
-        """No more of an id (empty: of any) may start in the slots held here: put back what is here, or on its way."""
-        self._gets.settle()
+        """No more of an id (empty: of any) may start in the slots held here: put back what is here."""
         for each in [id] if id else list(self._requests):
             requests = self._requests.get(each)
             while requests:

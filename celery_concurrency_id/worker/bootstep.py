@@ -142,9 +142,7 @@ class Concurrency(bootsteps.StartStopStep):
             # Another thread reads the worker's own connection.
             connection = self._connection = c.app.connection_for_read(heartbeat=0)
             connection.ensure_connection()
-        # Every get waits for its reply. Replies that come by the event loop are shorter work, but a pool that runs its
-        # task in that loop, or a worker that stops, leaves them lying, and with them somebody's turn.
-        fetcher = Fetcher(connection, partial(self._queue_of, c.app), c.task_consumer.accept, False, Mover(c.app).copy)
+        fetcher = Fetcher(connection, partial(self._queue_of, c.app), c.task_consumer.accept, Mover(c.app).copy)
         self._directory.attach(fetcher.batch, fetcher.visibility_timeout)
         # A parked message must not outlast its queue, either.
         parking = Parking(c, self._loop, min(fetcher.visibility_timeout or inf, self._settings.id_ttl / 2))

@@ -32,8 +32,9 @@ def check_redis(policy: Policy) -> list[str]:
         client = connect(settings.url, dict(settings.options))
         info: Any = {**client.info("server"), **client.info("memory")}
     except (RedisError, OSError) as exc:
+        why = str(exc) or type(exc).__name__
         return [
-            f"Redis at {where} cannot be used ({exc or type(exc).__name__}): start it, or correct concurrency_url, its "
+            f"Redis at {where} cannot be used ({why}): start it, or correct concurrency_url, its "
             "password or concurrency_transport_options"
         ]
     problems = []

@@ -5,18 +5,24 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections import deque
 from functools import partial
+from struct import pack
 from typing import Any, Callable
 
 from amqp import spec
+from amqp.serialization import dumps
+from kombu.transport.virtual import QoS as VirtualQoS
+from kombu.utils.json import loads
 
 __all__ = (
-    "begin_get",
+    "bound_waits",
     "can_kill",
     "cancel_timer",
     "clock",
     "delete_empty",
+    "delivered",
+    "expires",
+    "get_amqp",
     "green_semaphore",
     "has_waiters",
     "is_amqp",
@@ -26,9 +32,9 @@ __all__ = (
     "pool_job_alive",
     "prepare_gets",
     "queue_lengths",
+    "redis_keys",
     "restore_at_front",
     "reuse_client",
-    "settle_gets",
     "thread_backlog",
     "visibility_timeout",
 )
@@ -38,19 +44,19 @@ GET_TIMEOUT = 5.0
 
 
 def prepare_gets(channel: Any) -> None:
-    """Let an AMQP channel take replies to gets whenever they come, its end for the connection's, and wait for nothing
-    without a bound.
+    """Let an AMQP channel take replies to several gets, its end for the connection's, and wait for nothing without a
+    bound.
 
     py-amqp revives a channel that the broker closes, under delivery tags that start again at 1: what was fetched
     before would acknowledge somebody else's message.
     """
-    replies: deque[Callable[[Any], Any]] = deque()
+    replies: list[Any] = []
 
     def on_message(*reply: Any) -> None:
-        replies.popleft()(channel.message_to_python(channel._on_get_ok(*reply)))
+        replies.append(channel.message_to_python(channel._on_get_ok(*reply)))
 
     def on_empty(*reply: Any) -> None:
-        replies.popleft()(None)
+        replies.append(None)
 
     def on_close(code: int, text: str, *about: Any) -> None:
         channel.send_method(spec.Channel.CloseOk)
@@ -61,41 +67,35 @@ def prepare_gets(channel: Any) -> None:
     channel._callbacks[spec.Basic.GetOk] = on_message
     channel._callbacks[spec.Basic.GetEmpty] = on_empty
     channel._callbacks[spec.Channel.Close] = on_close
-    # Also for declaring a queue and asking for its length; py-amqp itself would wait until heartbeats are missed.
-    channel.wait = partial(channel.wait, timeout=GET_TIMEOUT)
+    # Also for declaring a queue and asking for its length.
+    bound_waits(channel)
 
 
-def begin_get(channel: Any, queue: Any, declare: bool, on_reply: Callable[[Any], Any]) -> None:
-    """Ask an AMQP broker for one message of a bound queue; the callback gets it, or None, when the reply is read.
+def bound_waits(channel: Any) -> None:
+    """Let an AMQP channel wait for no answer without a bound; py-amqp itself would wait until heartbeats are missed."""
+    if is_amqp(channel) and not isinstance(channel.wait, partial):
+        channel.wait = partial(channel.wait, timeout=GET_TIMEOUT)
 
-    py-amqp's own ``basic_get`` waits, and for ever where the broker does not answer.
+
+def get_amqp(channel: Any, queue: Any, declare: bool, most: int) -> list[Any]:
+    """Return up to so many messages of a bound queue of an AMQP broker: ask for all of them, then read the replies.
+
+    py-amqp's own ``basic_get`` asks for one, and waits for ever where the broker does not answer.
 
     Args:
         declare: Whether to declare the queue in the same breath: a get from one that is gone closes the channel.
 
     Raises:
-        ConnectionError: The channel is closed.
+        ConnectionError: The channel is closed, or the broker does not answer in time.
     """
     replies = channel.concurrency_replies
     if replies is None:
         raise ConnectionError("the channel of the dedicated queues is closed")
     if declare:
         queue.queue_declare(nowait=True)
-    channel.send_method(spec.Basic.Get, "Bsb", (0, queue.name, False))
-    replies.append(on_reply)
-
-
-def settle_gets(channel: Any, patience: float) -> None:
-    """Read until every get has its reply.
-
-    Args:
-        patience: Seconds.
-
-    Raises:
-        ConnectionError: The channel is closed, or the broker does not answer in time.
-    """
-    deadline = time.monotonic() + patience
-    while channel.concurrency_replies:
+    channel.connection.transport.write(_get_frame(channel.channel_id, queue.name) * most)
+    deadline = time.monotonic() + GET_TIMEOUT
+    while len(replies) < most:
         left = deadline - time.monotonic()
         if left <= 0:
             raise ConnectionError(f"the broker has not answered a get for {GET_TIMEOUT:g} s")
@@ -103,6 +103,41 @@ def settle_gets(channel: Any, patience: float) -> None:
             channel.connection.drain_events(timeout=left)
         except socket.timeout:
             continue
+    messages = [reply for reply in replies if reply is not None]
+    replies.clear()
+    return messages
+
+
+def _get_frame(channel: int, queue: str) -> bytes:
+    """Return the frame of a ``basic.get``; py-amqp would write several of them one by one."""
+    arguments = dumps("Bsb", (0, queue, False))
+    method = pack(">HH", *spec.Basic.Get)
+    return pack(">BHI", 1, channel, len(method) + len(arguments)) + method + arguments + b"\xce"
+
+
+def redis_keys(channel: Any, queue: str) -> list[str]:
+    """Return the keys of what kombu notes as delivered, of its index, and of a queue's lists by priority."""
+    lists = (channel._q_for_pri(queue, step) for step in channel.priority_steps)
+    prefix = channel.global_keyprefix
+    return [f"{prefix}{key}" for key in (channel.unacked_key, channel.unacked_index_key, *lists)]
+
+
+def expires(channel: Any, queue: str) -> bool:
+    """Say whether each get puts off the end of a queue of kombu's Redis transport: one with ``x-expires``."""
+    return queue in getattr(channel, "_expires", ())
+
+
+def delivered(channel: Any, item: bytes, tag: str) -> Any:
+    """Return the message that a list of kombu's Redis transport held, and Redis notes under its tag as delivered.
+
+    Raises:
+        Exception: It is no message.
+    """
+    if not tag:
+        raise ValueError("no delivery tag, exchange or routing key")
+    message = channel.Message(loads(item), channel=channel)
+    VirtualQoS.append(channel.qos, message, tag)
+    return message
 
 
 def reuse_client(channel: Any) -> Any:

@@ -10,18 +10,17 @@ from typing import Any, Callable, NoReturn
 
 from ..queues import DynamicQueue, counts_deliveries
 from .compat import (
-    GET_TIMEOUT,
-    begin_get,
     delete_empty,
+    get_amqp,
     is_amqp,
     prepare_gets,
     queue_lengths,
     restore_at_front,
     reuse_client,
-    settle_gets,
     visibility_timeout,
 )
 from .loop import BrokerLost
+from .pull import pull
 
 __all__ = ("Fetcher",)
 
@@ -40,7 +39,6 @@ class Fetcher:
         connection: The worker's own broker connection.
         queue_of: Returns the declared queue of an id.
         accept: Content types that messages may have.
-        read: Whether the event loop reads the connection, so that replies come by themselves.
         copy: Publishes a copy of a message to the end of the queue of an id.
     """
 
@@ -49,10 +47,8 @@ class Fetcher:
         connection: Any,
         queue_of: Callable[[str], Any],
         accept: Any,
-        read: bool,
         copy: Callable[[Any, str], Any],
     ) -> None:
-        self._read = read
         self._copy = copy
         self._connection = connection
         self._queue_of = queue_of
@@ -74,39 +70,27 @@ class Fetcher:
         #: Seconds after which the broker delivers an unacknowledged message again; None if it does not.
         self.visibility_timeout = visibility_timeout(self._channel)
 
-    def get(self, id: str) -> Any:
-        """Return the next message of an id, or None.
-
-        Raises:
-            BrokerLost: The broker failed.
-        """
-        got: list[Any] = []
-        self.get_soon(id, got.append)
-        self.settle()
-        return got[0]
-
-    def get_soon(self, id: str, on_message: Callable[[Any], Any]) -> None:
-        """Fetch the next message of an id; the callback gets it, or None, now or when the broker's reply comes.
+    def get(self, id: str, most: int = 1) -> list[Any]:
+        """Return the next messages of an id, in their order.
 
         Raises:
             BrokerLost: The broker failed.
         """
         with self._failing_loudly():
             queue = self._declared(id)
-            if self.lagging:
+            if not self.lagging:
+                messages = pull(self._channel, queue.name, most)
+            else:
                 now = monotonic()
                 declare = self._there_until.get(id, 0.0) < now
                 if declare:
                     self._there_until[id] = now + _TRUST
-                begin_get(self._channel, queue, declare, lambda message: on_message(self._checked(id, message)))
-                if not self._read:
-                    settle_gets(self._channel, GET_TIMEOUT)
-            else:
-                on_message(self._checked(id, self._channel.basic_get(queue.name)))
-
-    def waits(self, id: str) -> bool:
-        """Say whether a message of an id is better waited for: it comes at once, or must not be left over."""
-        return not self.lagging or not self._read or self.counts_deliveries(id)
+                messages = get_amqp(self._channel, queue, declare, most)
+                if len(messages) < most:
+                    self._there_until.pop(id, None)
+        for message in messages:
+            self._prepare(id, message)
+        return messages
 
     def counts_deliveries(self, id: str) -> bool:
         """Say whether the broker drops messages of an id that were put back too often."""
@@ -115,25 +99,11 @@ class Fetcher:
             counts = self._counting[id] = self.lagging and counts_deliveries(self._queue_of(id))
         return counts
 
-    def settle(self, patience: float = GET_TIMEOUT) -> None:
-        """Wait for the replies that have not come yet.
-
-        Raises:
-            BrokerLost: The broker failed.
-        """
-        if self.lagging:
-            with self._failing_loudly():
-                settle_gets(self._channel, patience)
-
-    def _checked(self, id: str, message: Any) -> Any:
-        if message is None:
-            self._there_until.pop(id, None)
-            return None
+    def _prepare(self, id: str, message: Any) -> None:
         message.accept = self._accept
         if self.lagging and _DELIVERIES in (message.headers or ()):
             # Quorum queues may be the default of a vhost, which no declaration says.
             self._counting[id] = True
-        return message
 
     @contextmanager
     def _failing_loudly(self) -> Iterator[None]:
@@ -158,7 +128,7 @@ class Fetcher:
             queue = self._queue_of(id)
             if isinstance(queue, DynamicQueue):
                 # Ids come and go. It has no exchange, and what is asked of it on AMQP declares it first.
-                return queue(self._channel)
+                return queue(self._channel) if self.lagging else queue
             queue = self._queues[id] = queue(self._channel)
             queue.declare()
         return queue

@@ -14,7 +14,6 @@ from .ahead import Ahead
 from .compat import clock
 from .events import SlotEvents
 from .full import FullIds
-from .gets import Gets
 from .hand import Hand
 from .handover import HandOver
 from .looks import Looks
@@ -67,8 +66,7 @@ class Gate:
         self._open: deque[Slot] = deque()
         self._claimable: dict[str, int] = {}
         self._holding: Counter[str] = Counter()
-        self._gets = Gets(self, loop)
-        self._ahead = Ahead(self, self._gets, self._handover, loop, fetch_ahead)
+        self._ahead = Ahead(self, self._handover, loop, fetch_ahead)
         self._looks = Looks(loop, link.tell_lengths)
         self._window = 1  # places to request at a time while there is more work than was acquired
         self._seeking = False  # whether there may be work that no slot was acquired for
@@ -95,7 +93,6 @@ class Gate:
         self._link.refuse(True)
         self._ahead.forget(put_back=self._closing)
         self._handover.detach()
-        self._gets.forget()
         self.fetcher = None
         self._looks.detach()
         for slot in list(self._slots.values()):
@@ -111,11 +108,6 @@ class Gate:
         self._closing = True
         self._seeking = False
         self._link.refuse(True)
-        try:
-            # What is on the way goes back before its slot does: nobody else must start what stood behind it.
-            self._gets.settle()
-        except BrokerLost:
-            pass  # it comes back by itself: it was never acknowledged
         self._give_back_open()
 
     def seek(self) -> None:
@@ -202,7 +194,6 @@ class Gate:
                 continue
             self._count_out(slot.id)
             if slot.state is not State.RUNNING:
-                self._fetch_no_more(slot)
                 slot.state = State.GONE
             elif tell:
                 self._on_lost(slot)
@@ -347,48 +338,31 @@ class Gate:
         """Fetch a message into an open slot, and start it in a place."""
         request = self._ahead.pop(slot.id)
         if request is not None:
-            started = self._hand.use(lambda: self._handover.start_ahead(slot, request))
-        elif self.fetcher.waits(slot.id) and not self._ahead.has(slot.id):
-            try:
-                message = self.fetcher.get(slot.id)
-            except BrokerLost:
-                self._open.appendleft(slot)
-                raise
-            self._receive(slot, message)
+            self._served(slot, self._hand.use(lambda: self._handover.start_ahead(slot, request)))
             return
-        else:
-            self._hand.fetching += 1
-            try:
-                self._gets.fetch(slot)
-            except BrokerLost:
-                self._hand.fetching -= 1
-                self._open.appendleft(slot)
-                raise
-            return
-        self._served(slot, started)
-
-    def fetched(self, slot: Slot, message: Any) -> None:
-        """What a slot waited for has come: a message, or None."""
-        self._hand.fetching -= 1
-        slot.state = State.OPEN
         try:
-            self._receive(slot, message)
-        finally:
-            if slot.state is not State.RUNNING:
-                self._schedule()  # for its place
-
-    def fetched_ahead(self, id: str, message: Any) -> None:
-        """A message has come, or None, and no slot waits for it."""
-        if message is None:
-            self._claimable[id] = 0
+            messages = self.fetcher.get(slot.id)
+        except BrokerLost:
+            self._open.appendleft(slot)
+            raise
+        if messages:
+            self._receive(slot, messages[0])
         else:
-            self._counted(id)
-            self._ahead.take(id, message)
+            self._found_nothing(slot)
+
+    def fetch_ahead(self, id: str, most: int) -> list[Any]:
+        """Fetch messages for which no slot waits.
+
+        Raises:
+            BrokerLost: The broker failed.
+        """
+        messages: list[Any] = self.fetcher.get(id, most)
+        self._counted(id, len(messages))
+        if len(messages) < most:
+            self._claimable[id] = 0
+        return messages
 
     def _receive(self, slot: Slot, message: Any) -> None:
-        if message is None:
-            self._found_nothing(slot)
-            return
         self._counted(slot.id)
         self._looks.fetched(slot.id)
         if self._closing or not self._lease_stands():
@@ -438,22 +412,12 @@ class Gate:
         self._looks.given_back(slot)
         self._forget(slot, Report("release", slot.id, slot.token))
 
-    def _fetch_no_more(self, slot: Slot) -> None:
-        """A slot that may wait for a message is gone; the place that was kept for it is free."""
-        if slot.state is State.FETCHING:
-            self._gets.leave(slot)
-            self._hand.fetching -= 1
-            self._schedule()
-
     def _forget(self, slot: Slot, report: Report) -> None:
-        self._fetch_no_more(slot)
         slot.state = State.GONE
         if self._slots.pop(slot.token, None) is not None:
             self._count_out(slot.id)
-            # What is here, or on its way, must be back in its queue before others may have the slot.
+            # What is here must be back in its queue before others may have the slot.
             try:
-                if self.fetcher is not None and self._gets.ahead(slot.id):
-                    self._gets.settle()
                 self._ahead.trim(slot.id)
             finally:
                 self._link.report(report)
@@ -462,7 +426,7 @@ class Gate:
     def _give_back_open(self) -> None:
         self._open.clear()
         for slot in list(self._slots.values()):
-            if slot.state in (State.OPEN, State.WAITING, State.FETCHING):
+            if slot.state in (State.OPEN, State.WAITING):
                 self._give_back(slot)
 
     def _count_out(self, id: str) -> None:
@@ -472,9 +436,9 @@ class Gate:
             del self._holding[id]
             self._claimable.pop(id, None)
 
-    def _counted(self, id: str) -> None:
-        """A message of an id was fetched."""
-        self._claimable[id] = max(self._claimable.get(id, 0) - 1, 0)
+    def _counted(self, id: str, messages: int = 1) -> None:
+        """Messages of an id were fetched."""
+        self._claimable[id] = max(self._claimable.get(id, 0) - messages, 0)
 
     def start(self, request: Any, otherwise: Any) -> None:
         """Celery wants to run a request; ``otherwise`` is its own way."""
@@ -498,7 +462,7 @@ class Gate:
 
     def claimable(self, id: str) -> int:
         """Return how many tasks of an id wait that nobody is about to fetch, as far as this worker knows."""
-        return self._claimable.get(id, 0) - self._gets.under_way(id)
+        return self._claimable.get(id, 0)
 
     @property
     def slots(self) -> dict[str, int]:

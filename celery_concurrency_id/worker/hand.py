@@ -9,7 +9,7 @@ __all__ = ("Hand",)
 
 
 class Hand:
-    """Counts places: requested, in hand, and of those, promised to grants or to tasks that were asked for.
+    """Counts places: requested, in hand, and of those, promised to grants that were asked for.
 
     Args:
         places: The pool's.
@@ -25,13 +25,11 @@ class Hand:
         self.requested = 0
         #: Places kept for the grants that the semaphore was asked for.
         self.asked = 0
-        #: Places kept for the tasks whose messages are on the way.
-        self.fetching = 0
 
     @property
     def free(self) -> int:
         """Places in hand that are promised to nothing."""
-        return self._held - self.asked - self.fetching
+        return self._held - self.asked
 
     def request(self) -> None:
         """Ask the pool for a place; it may come at once."""
@@ -74,7 +72,7 @@ class Hand:
 
     def forget(self) -> None:
         """The worker lost its broker, or closes."""
-        self.asked = self.fetching = 0
+        self.asked = 0
         self.release(self._held)
         self.requested = 0
         self._generation += 1

@@ -88,13 +88,6 @@ class HubLoop:
             if not self._signalled:
                 self._signal()
 
-    def soon(self, call: Callable[..., Any], *args: Any) -> None:
-        """Run a callback at once, unless one of ours runs already: then after that; only from the loop's thread."""
-        if self._draining:
-            self._ticks.append((call, *args))
-        else:
-            self._enter(call, *args)
-
     def after_writes(self, call: Callable[..., Any], *args: Any) -> None:
         """Run a callback once the pool has written what it was given to its processes; only from the loop itself."""
         self.call_soon(self._hub.call_soon, self._enter, call, *args)
@@ -188,7 +181,7 @@ class ThreadLoop:
         """Run a callback in the loop's thread; may be called from any thread."""
         self._calls.put((call, *args))
 
-    next_tick = soon = after_writes = call_soon
+    next_tick = after_writes = call_soon
 
     def call_later(self, delay: float, call: Callable[..., Any], *args: Any) -> None:
         """Run a callback after a delay in seconds."""

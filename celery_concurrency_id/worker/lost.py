@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 from typing import Any
+from weakref import WeakSet
 
 from celery.worker import state
 
@@ -30,7 +31,8 @@ class LostSlots:
         self._consumer = consumer
         self._terminate = terminate and can_kill(consumer.pool)
         self._mover = Mover(consumer.app)
-        self._handed: set[Any] = set()
+        # Those on their way to a process. Some never get there: then nobody else keeps them either.
+        self._handed: WeakSet[Any] = WeakSet()
         #: How many slots of running tasks were lost.
         self.count = 0
 

@@ -10,6 +10,7 @@ from ..families import HEADER
 from ..policy import policy_of
 from ..producer import kind_of, waiting_key
 from ..queues import dedicated_queue, dynamic_queue
+from .compat import GET_TIMEOUT, bound_waits
 
 __all__ = ("Mover",)
 
@@ -33,6 +34,8 @@ _NOT_COPIED = frozenset(
 )
 #: kombu has decompressed the body already, and the copy is delivered for the first time.
 _OLD_HEADERS = frozenset({"compression", "x-delivery-count"})
+#: How often a publish, or a connection, is tried anew.
+_ONCE_MORE: dict[str, Any] = {"max_retries": 1, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.2}
 
 
 class Mover:
@@ -88,20 +91,18 @@ class Mover:
         headers = {key: value for key, value in (message.headers or {}).items() if key not in _OLD_HEADERS}
         if known is not None:
             headers[HEADER] = id
-        with self._app.amqp.producer_pool.acquire(block=True) as producer:
-            producer.publish(
-                message.body,
-                content_type=message.content_type,
-                content_encoding=message.content_encoding,
-                headers=headers,
-                exchange=queue.exchange if queue.exchange.type != "direct" else "",
-                routing_key=queue.routing_key if queue.exchange.type != "direct" else queue.name,
-                declare=[queue],
-                retry=True,
-                delivery_mode=2,
-                priority=priority,
-                **{key: value for key, value in properties.items() if key not in _NOT_COPIED and value is not None},
-            )
+        self._publish(
+            message.body,
+            content_type=message.content_type,
+            content_encoding=message.content_encoding,
+            headers=headers,
+            exchange=queue.exchange if queue.exchange.type != "direct" else "",
+            routing_key=queue.routing_key if queue.exchange.type != "direct" else queue.name,
+            declare=[queue],
+            delivery_mode=2,
+            priority=priority,
+            **{key: value for key, value in properties.items() if key not in _NOT_COPIED and value is not None},
+        )
         if declared is not None:
             declared()
         task_id = headers.get("id")
@@ -111,3 +112,24 @@ class Mover:
         key = waiting_key(task_id, headers.get("retries"))
         policy.announcer.announce(id, *key, **about, kind=kind_of(name, priority))
         logger.debug("concurrency: moved task %s to its queue %r", task_id, id)
+
+    def _publish(self, body: Any, **options: Any) -> None:
+        """Publish, within a bound: the worker's loop stands still meanwhile, and with it all that keeps it alive."""
+        with self._app.pool.acquire(block=True, timeout=GET_TIMEOUT) as connection:
+            try:
+                connection.ensure_connection(**_ONCE_MORE)
+                producer = self._app.amqp.Producer(connection)
+                bound_waits(producer.channel)
+                producer.publish(
+                    body,
+                    # A connection from the pool may have died of idleness.
+                    retry=True,
+                    retry_policy={**_ONCE_MORE, "on_revive": bound_waits},
+                    timeout=GET_TIMEOUT,
+                    confirm_timeout=GET_TIMEOUT,
+                    **options,
+                )
+            except Exception:
+                # An answer that comes later must not be taken for that to another question.
+                connection.collect()
+                raise

@@ -15,7 +15,6 @@ class State(Enum):
     """What a held slot is doing."""
 
     OPEN = "open"  #: has no task: the next one is to be fetched
-    FETCHING = "fetching"  #: its message is on the way, and a place is kept for it
     WAITING = "waiting"  #: the queue looked empty: another look is due
     HELD = "held"  #: its task waits for ``rate_limit``
     RUNNING = "running"  #: its task was handed to the pool

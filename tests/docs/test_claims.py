@@ -183,6 +183,7 @@ CONSTANTS = [
     ("docs/design.md", "for about {:g} s keeps nothing", link._FRESH),
     ("docs/design.md", "a *recovery* of at most {:g} s", RECOVERY_MS / 1000),
     ("docs/design.md", "lately taken less than {:g} s", ahead.SHORT_TASK),
+    ("docs/design.md", "or since {:g} or more wait", ahead.PLENTY),
     ("docs/design.md", "the same way after {:g} minutes", parking._LONGEST / 60),
 ]
 

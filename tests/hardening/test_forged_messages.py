@@ -8,7 +8,8 @@ from typing import Any, Callable
 
 import pytest
 
-from hardening import odd_ids, witness
+from hardening import odd_ids
+from harness import truth
 from harness.fixtures import for_each_broker
 from harness.setup import Setup
 from harness.waiting import wait
@@ -71,7 +72,7 @@ def forge(setup: Setup, queue: str, task: str, tag: str, headers: dict[str, Any]
 def test_a_forged_message_runs_or_is_refused_as_in_plain_celery_and_gives_its_slot_back(
     make_setup: Callable[..., Setup], broker: str
 ) -> None:
-    setup = make_setup(broker=broker, workers=1, concurrency=2, imports=["hardening.witness"])
+    setup = make_setup(broker=broker, workers=1, concurrency=2, harness_signals=True)
     setup.wait_ended([setup.send("one"), setup.send("ordinary")])  # the queues are there
 
     for what, headers in FORGED.items():
@@ -91,9 +92,10 @@ def test_a_forged_message_runs_or_is_refused_as_in_plain_celery_and_gives_its_sl
     assert setup.sweep.peak("one") == 1
     assert setup.worker.container.status == "running"
     assert "this is a bug" not in setup.worker.logs(), setup.state()
-    for began in witness.read(setup.truth_file, "begins"):
+    for began in truth.read(setup.truth_file, "begins"):
         if began["name"] == "one":
-            assert began["id"] == "one" and type(began["token"]) is int and began["token"] != 9_999_999_999_999_999
+            assert began["concurrency_id"] == "one"
+            assert type(began["token"]) is int and began["token"] != 9_999_999_999_999_999
     setup.assert_slots_are_free("one", 1)
 
 

@@ -8,16 +8,14 @@ from typing import Any, Callable
 
 import pytest
 
-from hardening import witness
 from hardening.events import events
+from harness import truth
 from harness.setup import Setup, alive
 from harness.sweep import Run
 from harness.waiting import stays, wait
 from harness.worker import WorkerNode
 
 pytestmark = [pytest.mark.faults, pytest.mark.slow]
-
-WITNESS = ["hardening.witness"]
 
 
 def freeze(worker: WorkerNode) -> None:
@@ -42,24 +40,24 @@ def told_of(setup: Setup, worker: WorkerNode, task: Any, seen: list[dict[str, An
     """Wait until log, event and signal have told of a task whose slot was lost."""
 
     def lost() -> list[dict[str, Any]]:
-        return [each for each in witness.read(setup.truth_file, "lost") if each["task"] == task.id]
+        return [each for each in truth.read(setup.truth_file, "slot_lost") if each["task"] == task.id]
 
     wait(lambda: "lease lapsed" in worker.logs(), 20, lambda: f"it knows; {setup.state()}")
     [told] = wait(lost, 20, lambda: f"the signal; {setup.state()}")
     line = next(line for line in worker.logs().splitlines() if "was lost with this worker's lease" in line)
-    assert task.id in line and told["name"] in line and repr(told["id"]) in line
+    assert task.id in line and told["name"] in line and repr(told["concurrency_id"]) in line
     [event] = wait(lambda: seen, 20, lambda: f"the event; {setup.state()}")
     assert (event["uuid"], event["name"]) == (task.id, told["name"])
-    assert (event["concurrency_id"], event["token"]) == (told["id"], told["token"])
+    assert (event["concurrency_id"], event["token"]) == (told["concurrency_id"], told["token"])
     assert event["hostname"] == worker.hostname()
-    [began] = [each for each in witness.read(setup.truth_file, "begins") if each["task"] == task.id]
+    [began] = [each for each in truth.read(setup.truth_file, "begins") if each["task"] == task.id]
     assert told["token"] == began["token"], "the token that was lost is the one that the task knows"
 
 
 def test_a_worker_frozen_longer_than_its_lease_says_what_it_lost_and_its_task_goes_on(
     make_setup: Callable[..., Setup],
 ) -> None:
-    setup = make_setup("-E", workers=1, concurrency=2, imports=WITNESS, concurrency_lease_ttl=3)
+    setup = make_setup("-E", workers=1, concurrency=2, harness_signals=True, concurrency_lease_ttl=3)
     sleeper, gate, later_gate = setup.worker, setup.gate(), setup.gate()
     first = setup.send("one", tag="first", gate=gate)
     setup.wait_running(1, "one")
@@ -82,7 +80,7 @@ def test_a_worker_frozen_longer_than_its_lease_says_what_it_lost_and_its_task_go
     setup.wait_ended(later)
     assert judged.peak("one") <= 1
     assert not setup.sweep.twice()
-    tokens = [each["token"] for each in witness.read(setup.truth_file, "begins")]
+    tokens = [each["token"] for each in truth.read(setup.truth_file, "begins")]
     assert tokens == sorted(tokens) and tokens[1] > tokens[0], f"tokens grow with every grant: {tokens}"
     setup.assert_slots_are_free("one", 1)
 
@@ -127,7 +125,7 @@ def test_with_terminate_the_task_is_killed_and_starts_over_once_in_its_turn(
         "-E",
         workers=1,
         concurrency=2,
-        imports=WITNESS,
+        harness_signals=True,
         concurrency_lease_ttl=3,
         concurrency_on_lease_lost="terminate",
     )
@@ -161,7 +159,7 @@ def test_with_terminate_the_task_is_killed_and_starts_over_once_in_its_turn(
 def test_a_task_on_its_way_to_the_pool_starts_over_too(make_setup: Callable[..., Setup]) -> None:
     """No process had begun it when its slot was lost: it is killed as soon as one does."""
     setup = make_setup(
-        workers=1, concurrency=1, imports=WITNESS, concurrency_lease_ttl=3, concurrency_on_lease_lost="terminate"
+        workers=1, concurrency=1, harness_signals=True, concurrency_lease_ttl=3, concurrency_on_lease_lost="terminate"
     )
     sleeper, never, gate = setup.worker, setup.gate(), setup.gate()
     [child] = sleeper.children()
@@ -174,7 +172,7 @@ def test_a_task_on_its_way_to_the_pool_starts_over_too(make_setup: Callable[...,
     taken_over(setup, "one", other)
 
     os.kill(sleeper.pid, signal.SIGCONT)
-    wait(lambda: witness.read(setup.truth_file, "lost"), 20, lambda: f"it knows; {setup.state()}")
+    wait(lambda: truth.read(setup.truth_file, "slot_lost"), 20, lambda: f"it knows; {setup.state()}")
     wake(sleeper)
 
     wait(lambda: not alive(child), 20, lambda: f"its process is killed; {setup.state()}")

@@ -8,7 +8,7 @@ from typing import Any, Callable
 
 import pytest
 
-from hardening.tls import Authority, TLSRedis
+from hardening.tls import Authority, OwnTLSRedis, TLSRedis, program_with_tls
 from harness.servers import Servers
 from harness.setup import Setup
 from harness.waiting import stays, wait
@@ -30,17 +30,33 @@ def server(servers: Servers, authority: Authority) -> Iterator[TLSRedis]:
     redis.teardown()
 
 
-def test_broker_and_slots_over_tls(make_setup: Callable[..., Setup], server: TLSRedis, authority: Authority) -> None:
+@pytest.fixture
+def own(request: pytest.FixtureRequest, authority: Authority, tmp_path: Path) -> Iterator[TLSRedis | OwnTLSRedis]:
+    """One that speaks TLS itself, if one on this machine does."""
+    program = program_with_tls()
+    if program is None:
+        yield request.getfixturevalue("server")
+        return
+    server = OwnTLSRedis(tmp_path / "own", authority, program)
+    server.start()
+    server.ready()
+    yield server
+    server.teardown()
+
+
+def test_broker_and_slots_over_tls(
+    make_setup: Callable[..., Setup], own: TLSRedis | OwnTLSRedis, authority: Authority
+) -> None:
     """The broker's options hold for the slots, which are on the same Redis."""
     options: dict[str, Any] = {"ssl_ca_certs": str(authority.file), "ssl_cert_reqs": "required"}
-    setup = make_setup(workers=2, concurrency=2, broker_url=server.url, broker_use_ssl=options)
+    setup = make_setup(workers=2, concurrency=2, broker_url=own.url, broker_use_ssl=options)
 
     results = setup.send_many("two", 10, seconds=0.05)
 
     setup.wait_ended(results)
     assert setup.sweep.peak("two") == 2
     setup.assert_slots_are_free("two", 2)
-    assert server.client.keys("concurrency:*"), "the slots are there"
+    assert own.client.keys("concurrency:*"), "the slots are there"
 
 
 def test_slots_over_tls_and_a_certificate_that_nobody_trusts(

@@ -1,10 +1,13 @@
-"""Certificates made on the spot, and a Redis behind one."""
+"""Certificates made on the spot, and Redis servers behind them."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
+import os
+import shutil
 import ssl
+import subprocess
 import threading
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -14,6 +17,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+
+from harness.process import free_port
+from harness.redis_server import RedisProcess
 
 
 class Authority:
@@ -76,11 +82,37 @@ class Authority:
         return file
 
 
-class TLSRedis:
-    """A Redis that is reached by TLS on ``url``; the test itself looks in by the plain port.
+def program_with_tls() -> str | None:
+    """Return a Redis or Valkey of this machine that speaks TLS itself; not every build does (the one in a wheel)."""
+    folders = [*os.get_exec_path(), "/usr/bin", "/usr/local/bin"]
+    for name in ("redis-server", "valkey-server"):
+        for found in filter(None, (shutil.which(name, path=folder) for folder in folders)):
+            # It listens nowhere and ends; but first it complains of an option that it does not know.
+            said = subprocess.run([found, "--port", "0", "--tls-port", "0"], capture_output=True, text=True, timeout=20)
+            if "Bad directive" not in said.stdout + said.stderr:
+                return found
+    return None
 
-    TLS ends here and not in the server, since not every build of Redis has it (the one in a wheel has not).
-    """
+
+class OwnTLSRedis(RedisProcess):
+    """A Redis that speaks TLS itself, on ``url``; the test itself looks in by the plain port."""
+
+    def __init__(self, directory: Path, authority: Authority, program: str) -> None:
+        certificate, key = authority.certify("server")
+        port = free_port()
+        options = {
+            "tls-port": port,
+            "tls-cert-file": certificate,
+            "tls-key-file": key,
+            "tls-ca-cert-file": authority.file,
+            "tls-auth-clients": "no",
+        }
+        super().__init__(directory, program=program, more=options)
+        self.url = f"rediss://127.0.0.1:{port}/0"
+
+
+class TLSRedis:
+    """A Redis that is reached by TLS on ``url``; the test itself looks in by the plain port. TLS ends before it."""
 
     def __init__(self, server: Any, authority: Authority) -> None:
         self.client = server.client

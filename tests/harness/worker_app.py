@@ -7,7 +7,7 @@ import os
 from functools import partial
 from typing import Any
 
-from celery.signals import task_postrun, worker_process_init
+from celery.signals import task_postrun, task_prerun, worker_process_init
 
 from celery_concurrency_id import signals
 from harness import truth
@@ -16,13 +16,21 @@ from harness.app import make_app
 app = make_app(json.loads(os.environ["CONCURRENCY_TEST_CONF"]))
 
 
-def tell(event: str, request: Any, concurrency_id: str, token: int, **_: Any) -> None:
+def tell(event: str, sender: Any, request: Any, concurrency_id: str, token: int, **_: Any) -> None:
     """Write a signal of ours to the truth; the sweep passes over it."""
-    truth.write(event, task=request.id, concurrency_id=concurrency_id, token=token)
+    truth.write(event, task=request.id, name=sender.name, concurrency_id=concurrency_id, token=token)
 
 
-for name in signals.__all__ if app.conf.get("harness_signals") else ():
-    getattr(signals, name).connect(partial(tell, name), weak=False)
+def tell_what_is_known(task_id: str, task: Any, **_: Any) -> None:
+    """Write what a task that begins is told of its slot."""
+    id, token = (getattr(task.request, f"concurrency_{name}", None) for name in ("id", "token"))
+    truth.write("begins", task=task_id, name=task.name, concurrency_id=id, token=token)
+
+
+if app.conf.get("harness_signals"):
+    task_prerun.connect(tell_what_is_known, weak=False)
+    for name in signals.__all__:
+        getattr(signals, name).connect(partial(tell, name), weak=False)
 
 
 def trace(**_: Any) -> None:

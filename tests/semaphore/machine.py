@@ -26,11 +26,13 @@ class SemaphoreMachine(RuleBasedStateMachine):
     """
 
     redis_url: str
-    lanes = False
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = World(self.redis_url, self.lanes)
+        self.world = self.make_world()
+
+    def make_world(self) -> World:
+        return World(self.redis_url)
 
     def _peer(self, pick: int) -> Peer:
         alive = self.world.alive()
@@ -272,7 +274,8 @@ lane_ids = st.sampled_from(LANE_IDS)
 class LaneMachine(SemaphoreMachine):
     """The same where many tasks need several slots at once."""
 
-    lanes = True
+    def make_world(self) -> World:
+        return World(self.redis_url, lanes=True)
 
     @rule(id=lane_ids, announced=st.sampled_from(["now", "now", "now", "early", "late", "never"]))
     def publish(self, id: str, announced: str) -> None:

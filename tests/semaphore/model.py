@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
-from celery_concurrency_id.semaphore.semaphore import RECOVERY_MS, SHORT_TIER, Grant, Report, Verdict
+from celery_concurrency_id.semaphore.semaphore import RECOVERY_MS, SHORT_TIER, Grant, Known, Report, Verdict
+from semaphore.directory import Directory
 
 RECOVERY_US = RECOVERY_MS * 1000
 SHORT_US = int(SHORT_TIER * 1e6)
@@ -29,6 +30,8 @@ PATIENCE, GRACE_US = 3, 1_000_000
 #: How long a place in a bounded queue is kept for a task whose announcement has not come, in microseconds, and how
 #: long that task may be taken for one that is in the queue.
 RESERVED_US, ON_THEIR_WAY_US = 10_000_000, 5_000_000
+#: How long the queue of a silent id may be about to be deleted, and after how long a silent id is offered again.
+RETIRING_US, OFFERED_AGAIN_US = 3_000_000, 30_000_000
 
 
 @dataclass
@@ -53,7 +56,8 @@ class Ids(dict[str, "Id"]):
 
 @dataclass
 class Id:
-    """One concurrency id; ``limit`` is None until somebody says it, and 0 for no limit.
+    """One concurrency id; ``limit`` is None until somebody says it, and 0 for no limit. One that was made for a call
+    has a ``family``, and its queue may be about to be deleted until ``retiring``.
 
     ``override`` and ``pause`` are what an operator said: fields of Redis' hash. A lane has ``needs``; the limits that
     lanes need have the ``weights`` with which they are needed. Both stand in line ``since`` they had work, for the
@@ -69,6 +73,8 @@ class Id:
     passed: int = 0
     fits: int | None = None
     limit: int | None = None
+    family: str = ""
+    retiring: int = 0
     override: dict[str, Any] = field(default_factory=dict)
     pause: dict[str, Any] = field(default_factory=dict)
     seq: int = 0
@@ -130,6 +136,21 @@ class Id:
         return not self.in_lines and self.free > 0 and self.claimable > 0
 
 
+class Heartbeat(NamedTuple):
+    """What ``beat`` answers: the leases that ended with their slots, what was mended, the ids to look up and those that
+    are silent, and whether limits are missing."""
+
+    status: str
+    invited: bool = False
+    resync: bool = False
+    cursor: int = -1
+    expired: Set[tuple[str, int]] = frozenset()
+    mended: Sequence[tuple[str, int]] = ()
+    lookups: Sequence[tuple[str, str]] = ()
+    silent: Sequence[tuple[str, str]] = ()
+    serve: bool = False
+
+
 @dataclass
 class Lease:
     fleet: str
@@ -164,6 +185,9 @@ class Model:
         self.hungry: set[str] = set()
         self.leases: dict[str, Lease] = {}
         self.serves: dict[str, set[str]] = defaultdict(set)
+        self.families: set[str] = set()
+        self.directory = Directory()
+        self._not_adopted: set[tuple[str, str]] = set()
         self.ready: dict[str, dict[str, int]] = defaultdict(dict)
         self.idle: dict[str, dict[str, int]] = defaultdict(dict)
         self.early: dict[str, int] = {}
@@ -187,14 +211,16 @@ class Model:
     def cancel(self, id: str, task: str, retries: int) -> None:
         self.ids[id].reserved.pop(f"{task}:{retries}", None)
 
-    def announce(self, id: str, task: str, retries: int) -> None:
+    def announce(self, id: str, task: str, retries: int, family: str = "", limit: int = 0) -> None:
+        if family:
+            self._know(Known(id, family, limit))
         self.ids[id].reserved.pop(f"{task}:{retries}", None)
         if self.early.pop(f"{task}:{retries}", None) is None:
             state = self.ids[id]
             state.seq += 1
             state.waiting[f"{task}:{retries}"] = state.seq
-            self._refresh()
-            self._wake()
+        self._refresh()
+        self._wake()
 
     def join(
         self, worker: str, run: str, uptime_us: int, fleet: str, lasts: int, held: Iterable[tuple[str, str, str, str]]
@@ -252,18 +278,69 @@ class Model:
                     del state.slots[token]
         return lost
 
-    def serve(self, fleet: str, limits: dict[str, int], needs: dict[str, str]) -> None:
+    def serve(
+        self, fleet: str, limits: dict[str, int], families: Iterable[str] = (), needs: dict[str, str] | None = None
+    ) -> None:
         for id, limit in limits.items():
             self.serves[fleet].add(id)
-            self.ids[id].limit = limit
-            if needs.get(id):
-                self.ids[id].needs = needs[id]
-                for other, weight in parts(needs[id]):
-                    weights = self.ids[other].weights
-                    weights += [each for each in dict.fromkeys((1, weight)) if each not in weights]
+            state = self.ids[id]
+            state.limit = limit
+            if state.family:  # from now on some task always has it
+                state.family = ""
+                self.directory.forget(id)
+            state.needs = (needs or {}).get(id, "")
+            for other, weight in parts(state.needs):
+                weights = self.ids[other].weights
+                weights += [each for each in dict.fromkeys((1, weight)) if each not in weights]
             self._refresh()
+        for family in families:
+            if family not in self.serves[fleet]:
+                self._not_adopted.add((fleet, family))
+            self.serves[fleet].add(family)
+            self.families.add(family)
         if not self.recovery_ms:
             self._wake()
+
+    def adopt(self) -> None:
+        """What waits of the families that are served anew is ready now."""
+        self._not_adopted.clear()
+        self._refresh()
+        if not self.recovery_ms:
+            self._wake()
+
+    def learn(self, each: Iterable[Known]) -> int:
+        """Return the milliseconds until the queues of these ids may be declared."""
+        retiring = 0
+        for known in each:
+            self._know(known)
+            retiring = max(retiring, self.ids[known.id].retiring)
+        self._refresh()
+        if not self.recovery_ms:
+            self._wake()
+        return max(0, math.ceil((retiring - self.now) / 1000))
+
+    def _know(self, known: Known) -> None:
+        state = self.ids[known.id]
+        if not state.family and any(known.id in self.serves[fleet] for fleet in self.fleets):
+            return  # some task always has it: its workers tell the limit
+        self.directory.use(known.id, self.now)
+        state.family, state.limit = known.family, known.limit
+
+    def retire(self, silent: Iterable[tuple[str, str]]) -> int:
+        """Return how many ids were forgotten."""
+        forgotten = 0
+        for id, mark in silent:
+            if mark and self.directory.used.get(id) == int(mark) and not self._busy(id):
+                del self.ids[id]
+                self.directory.forget(id)
+                forgotten += 1
+            else:
+                self.ids[id].retiring = 0
+        return forgotten
+
+    def _busy(self, id: str) -> bool:
+        state = self.ids[id]
+        return bool(state.slots or state.waiting or state.reserved or state.unseen > 0 or state.override or state.pause)
 
     def turn(
         self, worker: str, run: str, want: int, may_idle: bool, reports: Iterable[Report]
@@ -306,7 +383,10 @@ class Model:
         for id, token, held in started:
             keep, ahead = self._keeps(fleet, id, held.needs) if held else (False, False)
             verdicts.append(Verdict(token, keep, bool(held), self.ids[id].claimable, ahead))
-        grants = [Grant(*grant, *self._keeps(fleet, grant[0], needs), "", needs) for *grant, needs in granted]
+        grants = [
+            Grant(*grant, *self._keeps(fleet, grant[0], needs), self.ids[grant[0]].family, needs)
+            for *grant, needs in granted
+        ]
         return "ok", verdicts, grants, self.recovery_ms, worker in self.idle[fleet]
 
     def _next_in_line(self, fleet: str, name: str) -> str:
@@ -349,7 +429,7 @@ class Model:
             not limit.pause and limit.limit_now is not None and (limit.limit_now or math.inf) >= weight
             for limit, weight in limits
         )
-        if state.since is None or not able or not any(lane in self.serves[fleet] for fleet in self.fleets):
+        if state.since is None or not able or not any(self._serves(fleet, lane) for fleet in self.fleets):
             self._sate(lane)
             return
         self.hungry.add(lane)
@@ -393,13 +473,18 @@ class Model:
             self.early[f"{task}:{retries}"] = self.now
 
     def beat(
-        self, worker: str, run: str, idle_here: bool, tokens: Iterable[str], lengths: dict[str, int]
-    ) -> tuple[str, bool, bool, int, set[tuple[str, int]], list[tuple[str, int]], bool]:
-        """Return the status, invited, resync, cursor, the leases that ended with their slots, what was mended, and
-        whether limits are missing."""
+        self,
+        worker: str,
+        run: str,
+        idle_here: bool,
+        tokens: Iterable[str],
+        lengths: dict[str, int],
+        batch: int = 0,
+        ttl_us: int = 0,
+    ) -> Heartbeat:
         status = self._admit(worker, run)
         if status != "ok":
-            return status, False, False, -1, set(), [], False
+            return Heartbeat(status)
         fleet = self.leases[worker].fleet
         expired = set()
         silent = sorted(
@@ -438,7 +523,29 @@ class Model:
             self.polled[fleet] = self.now
             self.cursors[fleet] += 1
             cursor = self.cursors[fleet]
-        return "ok", invited, resync, cursor, expired, mended, not self.serves[fleet]
+        lookups, silent = self._look_into_directory(fleet, batch, ttl_us) if cursor >= 0 else ([], [])
+        return Heartbeat("ok", invited, resync, cursor, expired, mended, lookups, silent, not self.serves[fleet])
+
+    def _look_into_directory(
+        self, fleet: str, batch: int, ttl_us: int
+    ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
+        """Return the ids whose queues are to be looked up, with their families, and the silent ones, with marks."""
+        lookups = self.directory.look_up(
+            batch,
+            self.now,
+            lambda id: self._serves(fleet, id),
+            lambda id: any(self._serves(each, id) for each in self.fleets),
+        )
+        silent = []
+        if ttl_us and not self.recovery_ms:
+            for id in self.directory.silent(batch, self.now - ttl_us):
+                if self._busy(id):
+                    self.directory.used[id] = self.now
+                else:
+                    mark = self.directory.used[id] = self.now - ttl_us + OFFERED_AGAIN_US
+                    self.ids[id].retiring = self.now + RETIRING_US
+                    silent.append((id, str(mark)))
+        return [(id, self.ids[id].family) for id in lookups], silent
 
     def leave(self, worker: str) -> int:
         slots = self._expire(worker)
@@ -531,7 +638,7 @@ class Model:
             if each.since is not None
             and each.stands == limit
             and (limit, weight) in each.line_needs
-            and each.name in self.serves[fleet]
+            and self._serves(fleet, each.name)
         )
 
     def hungry_for(self, limit: str) -> list[tuple[int, str, int]]:
@@ -610,11 +717,15 @@ class Model:
             if lease.fleet not in self.fleets:
                 self.serves[lease.fleet].clear()
         held = self.held(worker)
-        for state in self.ids.values():
+        for id, state in self.ids.items():
             for token in held:
-                state.slots.pop(token, None)
+                if state.slots.pop(token, None) and id in self.directory.used:
+                    self.directory.used[id] = self.now
         self._refresh()
         return len(held)
+
+    def _serves(self, fleet: str, id: str) -> bool:
+        return fleet in self.fleets and bool(self.serves[fleet] & {id, self.ids[id].family})
 
     def _refresh(self) -> None:
         for state in list(self.ids.values()):
@@ -626,9 +737,9 @@ class Model:
         for lane in list(self.hungry):
             self._reconsider(lane)
         for fleet in [*self.ready, *self.fleets]:
-            served = self.serves[fleet] if fleet in self.fleets else set()
-            ready = {id for id in served if self.ids[id].is_ready}
             before = self.ready[fleet]
+            ready = {id for id, state in self.ids.items() if state.is_ready and self._serves(fleet, id)}
+            ready = {id for id in ready if id in before or (fleet, self.ids[id].family) not in self._not_adopted}
             self.ready[fleet] = {id: before.get(id, self.now) for id in ready}
             if fleet in self.fleets:
                 self.ready[fleet] |= self.lines_ready(fleet)

@@ -105,12 +105,22 @@ class Peer:
         seeking: Whether there may be work for it, for which it has not asked yet.
         seeks_at: When a recovery that it was told of is over, and it asks again; 0 for never.
         answered: When it last got an answer.
+        heard_of: Ids made for calls that it knows of, and their families; ``untold`` where the semaphore may have lost
+            them.
+        silent: Those whose queues it is about to delete, with their marks, since ``silent_since``.
+        retired: The same once it has, with an empty mark where it has not; it has not said so yet.
     """
 
     def __init__(
-        self, name: str, fleet: str, limits: dict[str, int], server: Server, needs: dict[str, str] | None = None
+        self,
+        name: str,
+        fleet: str,
+        limits: dict[str, int],
+        server: Server,
+        families: tuple[str, ...] = (),
+        needs: dict[str, str] | None = None,
     ) -> None:
-        self.name, self.fleet, self.limits, self.needs = name, fleet, limits, needs or {}
+        self.name, self.fleet, self.limits, self.families, self.needs = name, fleet, limits, families, needs or {}
         self.client = TroubledClient(server)
         self.semaphore = Semaphore(self.client, name)
         self.mailbox = Mailbox(server, name)
@@ -120,8 +130,12 @@ class Peer:
         self.sent: list[Report] = []
         self.mail: deque[str] = deque()
         self.ahead: dict[str, deque[tuple[str, int]]] = defaultdict(deque)
+        self.heard_of: dict[str, str] = {}
+        self.silent: list[tuple[str, str]] = []
+        self.silent_since = 0
+        self.retired: list[tuple[str, str]] = []
         self.alive = True
-        self.joined = self.served = self.must_serve = False
+        self.joined = self.served = self.must_serve = self.adopts = self.untold = False
         self.owes = self.seeking = False
         self.seeks_at = self.answered = 0
 

@@ -20,8 +20,10 @@ local read = {hash = 'HGETALL', set = 'SMEMBERS'}
 local all = {}
 for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
   local kind = redis.call('TYPE', key).ok
-  local value = read[kind] and redis.call(read[kind], key) or redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
-  all[#all + 1] = {string.sub(key, #ARGV[1] + 1), kind, value}
+  if kind ~= 'string' then  -- where a task is: no script but find looks at that
+    local value = read[kind] and redis.call(read[kind], key) or redis.call('ZRANGE', key, 0, -1, 'WITHSCORES')
+    all[#all + 1] = {string.sub(key, #ARGV[1] + 1), kind, value}
+  end
 end
 return all
 """
@@ -100,11 +102,15 @@ def expected(model: Model) -> dict[str, Any]:
             **{f"polled:{fleet}": at for fleet, at in model.polled.items()},
             **{f"audited:{fleet}": at for fleet, at in model.audited.items()},
             **{f"cursor:{fleet}": cursor for fleet, cursor in model.cursors.items()},
+            **{f"family:{family}": 1 for family in model.families},
         },
         "awaited": set(model.awaited),
         "workers": {name: lease.heard for name, lease in model.leases.items()},
         "fleets": model.fleets,
         "early": dict(model.early),
+        "dynamic": dict(model.directory.used),
+        "lookups": dict(model.directory.looked_up),
+        "fresh": dict(model.directory.fresh),
     }
     for name, lease in model.leases.items():
         state[f"worker:{name}"] = {"fleet": lease.fleet, "lease_us": lease.lasts}
@@ -115,7 +121,8 @@ def expected(model: Model) -> dict[str, Any]:
         state[f"idle:{fleet}"] = dict(model.idle[fleet])
     for id, each in model.ids.items():
         numbers = {"seq": each.seq, "unseen": each.unseen, "fetching": each.fetching}
-        state[f"id:{id}"] = {**numbers, "limit": each.limit, **each.override, **each.pause, **_lane_fields(each)}
+        made = {"family": each.family or None, "retiring": each.retiring, **_lane_fields(each)}
+        state[f"id:{id}"] = {**numbers, **made, "limit": each.limit, **each.override, **each.pause}
         if each.override or each.pause:
             state.setdefault("controlled", {})[id] = each.override.get("override_until", "inf")
         state[f"waiting:{id}"] = sorted(each.waiting, key=each.waiting.__getitem__)

@@ -95,6 +95,17 @@ def test_a_changed_limit_holds_from_the_next_announcement(fleet: Fleet) -> None:
     assert len(fleet.call.turn(9, True, []).grants) == 3
 
 
+def test_a_changed_limit_holds_also_where_its_task_started_before_its_announcement_came(fleet: Fleet) -> None:
+    for task in ("a", "b"):
+        fleet.publish("t-1", task)
+    (grant,) = fleet.call.turn(9, True, []).grants
+    fleet.call.turn(0, False, [Report("start", "t-1", grant.token, "early")])
+
+    fleet.publish("t-1", "early", limit=3)
+
+    assert len(fleet.call.turn(9, True, []).grants) == 2
+
+
 def test_ids_take_turns_however_many_tasks_of_one_wait(fleet: Fleet) -> None:
     for number in range(100):
         fleet.publish("t-many", f"{number}", limit=0)
@@ -134,6 +145,11 @@ def test_new_ids_are_looked_up_first_and_then_all_in_turn(fleet: Fleet) -> None:
 
     fleet.call.learn([Known("t-new", FAMILY, 1)])
     assert fleet.beat(2.1).lookups[0] == ("t-new", FAMILY)
+
+
+def test_an_id_is_looked_up_once_at_a_time(fleet: Fleet) -> None:
+    fleet.call.learn([Known("t-1", FAMILY, 1)])
+    assert fleet.beat(2.1).lookups == (("t-1", FAMILY),)
 
 
 def test_a_task_is_found_whose_producer_died_between_its_publish_and_its_announcement(fleet: Fleet) -> None:

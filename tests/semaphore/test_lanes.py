@@ -212,7 +212,7 @@ def test_every_slot_comes_back(world: World, death: str) -> None:
         assert world.operator.release("b", work.token) is not None
         assert world.model.free_by_hand("a+b", work.token) is not None
         world._doubtful.add(work.token)
-        world.freed_by_hand = True
+        world._freed_by_hand.add(work.token)
         world.advance(1)
     assert taken(world, "b") == 0
     got = acquire(world, other)

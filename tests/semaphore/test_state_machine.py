@@ -10,15 +10,16 @@ from hypothesis.stateful import run_state_machine_as_test
 
 from semaphore.lua import scripts
 from semaphore.machine import LaneMachine, SemaphoreMachine
+from semaphore.machine_made import MakingMachine
 
-#: With CONCURRENCY_LONG=1, some 100,000 steps instead of some 5,000; in parts, because of the tests' time limit.
+#: With CONCURRENCY_LONG=1, 250,000 steps instead of 3,000; in parts, because of the tests' time limit.
 LONG = os.environ.get("CONCURRENCY_LONG", "") not in ("", "0")
-PARTS, STEPS = (25, 100) if LONG else (1, 50)
+PARTS, EXAMPLES, STEPS = (50, 50, 100) if LONG else (2, 30, 50)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("part", range(PARTS))
-@pytest.mark.parametrize("kind", [SemaphoreMachine, LaneMachine])
+@pytest.mark.parametrize("kind", [MakingMachine, LaneMachine])
 def test_the_scripts_agree_with_the_model_and_keep_the_invariants_in_any_history(
     kind: type[SemaphoreMachine], part: int, redis_url: str
 ) -> None:
@@ -27,7 +28,7 @@ def test_the_scripts_agree_with_the_model_and_keep_the_invariants_in_any_history
         run_state_machine_as_test(
             machine,
             settings=settings(
-                max_examples=100 if kind is SemaphoreMachine or LONG else 60,
+                max_examples=EXAMPLES if kind is MakingMachine or LONG else EXAMPLES // 2,
                 stateful_step_count=STEPS,
                 deadline=None,
                 suppress_health_check=list(HealthCheck),

@@ -16,8 +16,8 @@ from typing import Any, Callable
 
 from celery_concurrency_id.exceptions import SemaphoreUnavailable
 from celery_concurrency_id.semaphore.operator import OperatorVerbs
-from celery_concurrency_id.semaphore.semaphore import SHORT_TIER, Report
-from semaphore.model import Model, parts
+from celery_concurrency_id.semaphore.semaphore import SHORT_TIER, Beat, Known, Report
+from semaphore.model import Heartbeat, Model, parts
 from semaphore.peer import NEVER_SENT, REPLY_LOST, Peer, TroubledClient, Work
 from semaphore.server import Server, expected
 
@@ -29,6 +29,11 @@ FLEETS = {
     "other": {"b": 2, "c": 1, "unlimited": 0},
 }
 IDS = ("a", "b", "c", "unlimited")
+#: Families of ids that are made for calls, by the fleets that serve them, and some such ids: their families.
+FAMILIES = {"old": ("tenant",), "new": (), "other": ("tenant", "user")}
+MADE = {"t1": "tenant", "t2": "tenant", "u1": "user"}
+#: How many queues of such ids a worker looks at, or deletes, at a time.
+BATCH = 2
 
 #: The same with tasks that need several slots: of one limit, of two, and with a limit of their own beside a shared one.
 LANE_FLEETS = {
@@ -50,8 +55,10 @@ class World:
         self.model = Model(self.server.now)
         self.producer = TroubledClient(self.server)
         self.operator = OperatorVerbs(TroubledClient(self.server))
-        self.freed_by_hand = False  # what its holder may learn by a heartbeat only
-        self.queues: dict[str, deque[tuple[str, int]]] = {id: deque() for id in self.ids}
+        self._freed_by_hand: set[str] = set()  # what its holder may learn by a heartbeat only
+        self.queues: dict[str, deque[tuple[str, int]]] = {id: deque() for id in (*self.ids, *MADE)}
+        self.told: dict[str, tuple[str, int]] = {}
+        self.id_ttl = 0
         self.late: list[tuple[str, str, int]] = []
         self.unseen: list[tuple[str, str, int]] = []
         self.reserved: list[tuple[str, str]] = []
@@ -164,10 +171,11 @@ class World:
 
     def announce(self, id: str, task: str, retries: int) -> None:
         self.tick()
+        family, limit = self.told.get(id, ("", 0))
         kind = f" name{len(self.model.ids[id].waiting) % 3}"
-        self.producer.call("announce", id, task, retries, "", 0, kind, "")
-        self.model.announce(id, task, retries)
-        self._check(called=True)
+        self.producer.call("announce", id, task, retries, family, limit, kind, "")
+        self.model.announce(id, task, retries, family, limit)
+        self._check(called=True, may_exceed=bool(family))  # the limit may have been lowered
 
     # An operator
 
@@ -188,7 +196,7 @@ class World:
         """What runs in the slot goes on, beside the limit."""
         self.tick()
         self._doubtful.add(work.token)
-        self.freed_by_hand = True
+        self._freed_by_hand.add(work.token)
         reply, wanted = self.operator.release(work.id, work.token), self.model.free_by_hand(work.id, work.token)
         assert (reply is None) == (wanted is None)
         if reply is not None and wanted is not None:
@@ -228,9 +236,9 @@ class World:
     # A worker's life
 
     def start(self, fleet: str, and_serve: bool = True) -> Peer:
-        limits = self.fleets[fleet]
+        limits, families = self.fleets[fleet], () if self.needs else FAMILIES[fleet]
         needs = {id: self.needs[id] for id in limits if id in self.needs}
-        peer = Peer(f"w{len(self.peers)}", fleet, limits, self.server, needs)
+        peer = Peer(f"w{len(self.peers)}", fleet, limits, self.server, families, needs)
         self.peers.append(peer)
         self.listen(peer)
         self.join(peer, and_serve=and_serve)
@@ -274,6 +282,7 @@ class World:
         uptime_us = self.server.uptime_ms * 1000
 
         def modelled() -> Any:
+            self._freed_by_hand -= peer.held.keys()  # now the semaphore has said what becomes of them
             return self.model.join(peer.name, self.server.run, uptime_us, peer.fleet, int(LEASE * 1e6), held)
 
         joined = self._call(peer, trouble, lambda: peer.semaphore.join("host", peer.fleet, LEASE, held), modelled)
@@ -285,18 +294,36 @@ class World:
             for token in lost:
                 del peer.held[token]
             peer.joined, peer.owes, peer.seeking = True, True, True
+            peer.adopts, peer.untold = peer.adopts or serve, bool(peer.heard_of)
             peer.must_serve = peer.must_serve or serve or not peer.served
         self._check(called=True, may_exceed=self.model.recovery_ms > 0)
         if joined is not None and and_serve:
             self.serve(peer)
 
-    def serve(self, peer: Peer) -> None:
+    def serve(self, peer: Peer, and_adopt: bool = True) -> None:
         if peer.must_serve:
             self.tick()
-            peer.semaphore.serve(peer.fleet, peer.limits, needs=peer.needs)
-            self.model.serve(peer.fleet, peer.limits, peer.needs)
+            peer.semaphore.serve(peer.fleet, peer.limits, peer.families, peer.needs)
+            self.model.serve(peer.fleet, peer.limits, peer.families, peer.needs)
             peer.served, peer.must_serve = True, False
+            if and_adopt and peer.adopts:
+                self.adopt(peer)
             self._check(called=True, may_exceed=True)  # a limit may have been lowered
+        if peer.untold:
+            # The semaphore may have lost them.
+            self.tick()
+            known = [Known(id, family, self.told.get(id, ("", 1))[1]) for id, family in peer.heard_of.items()]
+            peer.semaphore.learn(known)
+            self.model.learn(known)
+            peer.untold = False
+            self._check(called=True, may_exceed=True)
+
+    def adopt(self, peer: Peer) -> None:
+        self.tick()
+        peer.semaphore.adopt()
+        self.model.adopt()
+        peer.adopts = False
+        self._check(called=True)
 
     def turn(self, peer: Peer, want: int = 0, may_idle: bool = True, trouble: str = "") -> None:
         if not self._has_joined(peer):
@@ -342,6 +369,8 @@ class World:
             peer.held[grant.token] = Work(
                 grant.id, grant.token, grant.seq, grant.keep, grant.claimable, grant.ahead, needs=grant.needs
             )
+            if grant.family:
+                peer.heard_of[grant.id] = grant.family
         if want:
             peer.seeking = len(grants) == want or not may_idle
         if recovery:
@@ -353,32 +382,53 @@ class World:
         """Return the cursor of the safety poll."""
         if not self._has_joined(peer):
             return -1
+        self._tell_retired(peer)
         self.tick()
-        lengths = {id: len(self.queues[id]) for id in peer.limits} if look_up else {}
+        looked_up = [*peer.limits, *peer.heard_of] if look_up else []
+        lengths = {id: len(self.queues[id]) for id in looked_up}
         tokens, at_rest = [*peer.held, *peer.leaving], peer.at_rest
         answer = self._call(
             peer,
             trouble,
-            lambda: peer.semaphore.beat(at_rest, tokens, lengths),
-            lambda: self.model.beat(peer.name, self.server.run, at_rest, tokens, lengths),
+            lambda: peer.semaphore.beat(at_rest, tokens, lengths, BATCH, self.id_ttl),
+            lambda: self.model.beat(
+                peer.name, self.server.run, at_rest, tokens, lengths, BATCH, self.id_ttl * 1_000_000
+            ),
         )
         cursor = -1
         if answer is not None:
-            reply, (status, invited, resync, cursor, expired, mended, serve) = answer
-            said, wanted = (reply.status, reply.invited, reply.resync, reply.cursor), (status, invited, resync, cursor)
-            assert said == wanted, f"beat of {peer.name}: (status, invited, resync, cursor) is {said}, not {wanted}"
-            assert {(name, slots) for name, _, slots in reply.expired} == expired
-            assert list(reply.mended) == mended
-            assert reply.serve == serve
-            assert reply.repaired == 0, "nobody meddled"
-            assert not resync or self.freed_by_hand, "nobody meddled"
-            peer.joined = not resync
-            peer.must_serve = peer.must_serve or serve
-            if status != "ok":
+            reply, wanted = answer
+            self._compare(peer, reply, wanted)
+            assert reply.resync == bool(self._freed_by_hand & set(tokens)), "else nobody meddled"
+            cursor = reply.cursor
+            peer.joined = not reply.resync
+            peer.must_serve = peer.must_serve or reply.serve
+            if reply.status != "ok":
                 peer.excluded()
-            peer.owes, peer.seeking = peer.owes or invited, peer.seeking or invited
+            peer.owes, peer.seeking = peer.owes or reply.invited, peer.seeking or reply.invited
+            peer.heard_of.update(reply.lookups)
+            if reply.silent:
+                peer.silent, peer.silent_since = list(reply.silent), self.server.now
         self._check(called=trouble != NEVER_SENT)
         return cursor
+
+    def _compare(self, peer: Peer, reply: Beat, wanted: Heartbeat) -> None:
+        said = Heartbeat(
+            reply.status,
+            reply.invited,
+            reply.resync,
+            reply.cursor,
+            {(name, slots) for name, _, slots in reply.expired},
+            list(reply.mended),
+            list(reply.lookups),
+            list(reply.silent),
+            reply.serve,
+        )
+        differ = {
+            field: (mine, its) for field, mine, its in zip(said._fields, said, wanted) if mine != its and (mine or its)
+        }
+        assert not differ, f"beat of {peer.name}: (field: Redis, model): {differ}"
+        assert reply.repaired == 0, "nobody meddled"
 
     def _has_joined(self, peer: Peer) -> bool:
         """A worker that lost touch joins before it says anything else."""
@@ -402,6 +452,15 @@ class World:
             return None
         peer.answered = self.server.now
         return reply, modelled()
+
+    def _tell_retired(self, peer: Peer) -> None:
+        """What became of the queues of silent ids."""
+        if peer.retired:
+            self.tick()
+            peer.semaphore.retire(peer.retired)
+            self.model.retire(peer.retired)
+            peer.retired = []
+            self._check()
 
     # A worker's tasks
 

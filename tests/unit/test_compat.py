@@ -52,10 +52,14 @@ USED = {
     "kombu.asynchronous.semaphore:LaxBoundedSemaphore": ["acquire", "release", "value"],
     "kombu.message:Message": ["_state", "accept", "ack_log_error", "reject_log_error", "requeue"],
     "kombu.transport.redis:Channel": [
-        *("_q_for_pri", "conn_or_acquire", "_create_client", "priority_steps", "visibility_timeout", "basic_get")
+        *("_q_for_pri", "conn_or_acquire", "_create_client", "priority_steps", "visibility_timeout", "basic_get"),
+        *("unacked_key", "unacked_index_key", "global_keyprefix", "Message", "qos"),
     ],
     "kombu.transport.redis:QoS": ["restore_by_tag", "_delivered"],
-    "amqp.channel:Channel": ["_on_get_ok", "_callbacks", "send_method", "wait"],
+    "amqp.channel:Channel": ["_on_get_ok", "_callbacks", "send_method", "wait", "channel_id"],
+    "amqp.connection:Connection": ["transport", "drain_events"],
+    "amqp.transport:TCPTransport": ["write"],
+    "amqp.serialization": ["dumps"],
     "amqp.spec:Basic": ["Get", "GetOk", "GetEmpty"],
     "gevent.pool:Pool": ["_semaphore"],
     "gevent.lock:Semaphore": ["linkcount"],
@@ -64,6 +68,7 @@ USED = {
 OPTIONAL = {
     "_eta_timer_entry": "celery.worker.request:Request from 5.7 on",
     "_waiters": "eventlet's semaphore",
+    "_expires": "kombu.transport.redis:Channel from 5.7 on",
     "_check": "our own Settings",
 }
 

@@ -8,11 +8,12 @@ from typing import Any, Callable
 
 import pytest
 from celery import Celery
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from celery_concurrency_id import InvalidOption, QueuedTask, install
 from celery_concurrency_id.families import Family
 from celery_concurrency_id.policy import policy_of
+from celery_concurrency_id.queues import DynamicQueue, dynamic_queue
 from celery_concurrency_id.semaphore import backlog
 from celery_concurrency_id.semaphore.announcer import Announcer
 from celery_concurrency_id.semaphore.backlog import Backlog, Learnt
@@ -153,6 +154,16 @@ def test_the_queue_is_bound_to_nothing_and_never_taken_for_declared(app: Celery)
     assert (queue.exchange.name, queue.exchange.type, queue.routing_key) == ("", "direct", "t-7")
     assert not queue.can_cache_declaration
     assert queue.expires is None, "the broker would delete it with its tasks"
+
+
+def test_each_id_has_a_queue_like_that_of_every_other(make_app: Callable[..., Celery]) -> None:
+    app = make_app(task_queue_max_priority=7)
+    install(app)
+    first, second = dynamic_queue(app, "tenant-1"), dynamic_queue(app, "tenant-2")
+    made = DynamicQueue("tenant-2", Exchange(""), "tenant-2", queue_arguments={"x-max-priority": 7})
+
+    assert vars(second) == vars(made)
+    assert (first.name, first.routing_key) == ("tenant-1", "tenant-1"), "the second one left it alone"
 
 
 def test_a_declared_queue_of_that_name_keeps_its_arguments(make_app: Callable[..., Celery]) -> None:

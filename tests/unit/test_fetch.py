@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import socket
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from amqp import spec
 
+from celery_concurrency_id.worker import compat
 from celery_concurrency_id.worker import fetch as module
 from celery_concurrency_id.worker.fetch import Fetcher
+from celery_concurrency_id.worker.loop import BrokerLost
 
 
 class Queue:
@@ -45,25 +48,37 @@ class Message:
 
 
 class Channel:
-    """An AMQP channel whose broker has one message, or none."""
+    """An AMQP channel, and the messages that its broker has."""
 
     def __init__(self) -> None:
         self._callbacks: dict[Any, Any] = {}
-        self.connection = self
+        self.connection = self.transport = self
+        self.channel_id = 3
         self.concurrency_replies: Any = None
-        self.message: Any = None
+        self.messages: list[Any] = []
+        self.asked = 0  # and not answered
+        self.silent = False
 
     def wait(self, *args: Any, **kwargs: Any) -> None: ...
 
     def send_method(self, *args: Any) -> None: ...
 
+    def write(self, frames: bytes) -> None:
+        frame = bytes.fromhex("01 0003 0000000b  003c 0046  0000 03") + b"gpu" + bytes.fromhex("00 ce")
+        assert frames == frame * frames.count(frame)
+        self.asked += frames.count(frame)
+
     def drain_events(self, timeout: float) -> None:
-        self._callbacks[spec.Basic.GetOk if self.message else spec.Basic.GetEmpty](())
+        if self.silent:
+            raise socket.timeout
+        assert self.asked, "nothing would ever come"
+        self.asked -= 1
+        self._callbacks[spec.Basic.GetOk if self.messages else spec.Basic.GetEmpty](())
 
     def _on_get_ok(self, *reply: Any) -> None: ...
 
     def message_to_python(self, raw: Any) -> Any:
-        return self.message
+        return self.messages.pop(0)
 
 
 class World:
@@ -75,7 +90,7 @@ class World:
         self.copying: Exception | None = None
         monkeypatch.setattr(module, "monotonic", lambda: self.now)
         connection = SimpleNamespace(connection_errors=(OSError,), channel_errors=(), channel=lambda: self.channel)
-        self.fetcher = Fetcher(connection, lambda id: self.queue, {"application/json"}, True, self.copy)
+        self.fetcher = Fetcher(connection, lambda id: self.queue, {"application/json"}, self.copy)
 
     def copy(self, message: Any, id: str) -> None:
         if self.copying is not None:
@@ -84,8 +99,9 @@ class World:
         self.copied.append((message, id))
 
     def get(self, message: Any = None) -> Any:
-        self.channel.message = message
-        return self.fetcher.get("gpu")
+        self.channel.messages = [message] if message else []
+        messages = self.fetcher.get("gpu")
+        return messages[0] if messages else None
 
 
 def test_a_queue_is_not_declared_for_every_get(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,9 +121,38 @@ def test_a_queue_is_not_declared_for_every_get(monkeypatch: pytest.MonkeyPatch) 
     assert world.queue.declared == before + 2, "it was empty: maybe somebody deleted it"
 
 
+def test_several_messages_come_in_the_order_of_the_queue_and_all_replies_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world, messages = World(monkeypatch), [Message(), Message(), Message()]
+    world.channel.messages = list(messages)
+
+    assert world.fetcher.get("gpu", 2) == messages[:2]
+    assert world.fetcher.get("gpu", 5) == messages[2:]
+    assert world.fetcher.get("gpu") == []
+
+    assert world.channel.asked == 0, "a reply that is left lying would be taken for that to the next get"
+
+
+def test_a_broker_that_does_not_answer_counts_as_lost_and_is_not_asked_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world, now = World(monkeypatch), [0.0]
+    world.channel.silent = True
+
+    def passing() -> float:
+        now[0] += 1.0
+        return now[0]
+
+    monkeypatch.setattr(compat.time, "monotonic", passing)
+    with pytest.raises(BrokerLost):
+        world.fetcher.get("gpu", 2)
+    asked = world.channel.asked
+    with pytest.raises(BrokerLost):
+        world.fetcher.get("gpu", 2)
+    assert world.channel.asked == asked
+
+
 def test_a_message_goes_back_to_the_head_of_an_ordinary_queue(monkeypatch: pytest.MonkeyPatch) -> None:
     world, message = World(monkeypatch), Message()
-    assert not world.fetcher.waits("gpu")
 
     world.fetcher.put_back("gpu", world.get(message))
 
@@ -117,7 +162,6 @@ def test_a_message_goes_back_to_the_head_of_an_ordinary_queue(monkeypatch: pytes
 
 def test_a_message_of_a_quorum_queue_is_copied_and_never_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     world, message = World(monkeypatch, **{"x-queue-type": "quorum"}), Message()
-    assert world.fetcher.waits("gpu")
 
     world.fetcher.put_back("gpu", world.get(message))
 

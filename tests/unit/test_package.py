@@ -15,6 +15,7 @@ DATA = {
     "dashboards/grafana.json",
     "dashboards/alerts.yml",
     *(f"page/static/{name}" for name in PAGE),
+    "worker/get.lua",
     *(f"semaphore/lua/{verb}.lua" for verb in (*VERBS, "_prelude")),
 }
 

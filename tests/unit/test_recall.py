@@ -21,7 +21,7 @@ class Request:
 
 
 class Gate:
-    """Stands for the gate, and for the fetcher, the gets, the hand-over and the loop that it has."""
+    """Stands for the gate, and for the fetcher, the hand-over and the loop that it has."""
 
     def __init__(self) -> None:
         self.fetcher = self
@@ -29,11 +29,6 @@ class Gate:
         self.told: list[tuple[str, str]] = []
 
     def call_later(self, *args: Any) -> None: ...
-
-    def settle(self) -> None: ...
-
-    def ahead(self, id: str) -> int:
-        return 0
 
     def put_back(self, id: str, message: str) -> None:
         self.messages.append(message)
@@ -44,7 +39,7 @@ class Gate:
 
 def test_what_was_fetched_ahead_goes_back_in_its_order_and_other_ids_stay() -> None:
     gate = Gate()
-    ahead = Ahead(gate, gate, gate, gate, True)
+    ahead = Ahead(gate, gate, gate, True)
     for request in (Request("first", "gpu"), Request("second", "gpu"), Request("mail", "mail")):
         ahead.keep(request)
 

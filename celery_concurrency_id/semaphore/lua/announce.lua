@@ -17,11 +17,11 @@ if family ~= '' then know(id, family, limit, needs) end
 local member = task .. ':' .. retries
 
 redis.call('ZREM', P .. 'reserved:' .. id, member)
-if redis.call('ZREM', P .. 'early', member) == 1 then return 1 end
-
-redis.call('HINCRBY', P .. 'id:' .. id, 'seq', 1)
-add_waiting(id, member, int(now), kind)
-if family ~= '' then redis.call('SET', P .. 'where:' .. task, retries .. '|' .. id, 'PX', WHERE_MS) end
+if redis.call('ZREM', P .. 'early', member) == 0 then
+  redis.call('HINCRBY', P .. 'id:' .. id, 'seq', 1)
+  add_waiting(id, member, int(now), kind)
+  if family ~= '' then redis.call('SET', P .. 'where:' .. task, retries .. '|' .. id, 'PX', WHERE_MS) end
+end
 refresh(id)
 wake()
 return 1

@@ -150,7 +150,7 @@ if now - field(P .. 'meta', 'polled:' .. fleet) > 2000000 then
 end
 
 -- Of the ids made for calls: new ones first, then those whose turn it is. What another fleet serves is left to it.
-local lookups, silent = {}, {}
+local lookups, silent, looked = {}, {}, {}
 local function look_up(key, most)
   for _, id in ipairs(redis.call('ZRANGE', P .. key, 0, 4 * batch - 1)) do
     if #lookups >= most then return end
@@ -163,7 +163,10 @@ local function look_up(key, most)
       redis.call('ZREM', P .. 'fresh', id)
       redis.call('ZADD', P .. 'lookups', 'XX', int(now), id)
     end
-    if own then lookups[#lookups + 1] = {id, family or ''} end
+    if own and not looked[id] then
+      lookups[#lookups + 1] = {id, family or ''}
+      looked[id] = true
+    end
   end
 end
 
