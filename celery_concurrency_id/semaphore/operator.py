@@ -98,7 +98,7 @@ class OperatorVerbs:
         """Return the time, who holds the slots of an id, and what waits first."""
         at, slots, waiting = self._client.call("holders", id, head)
         found = [
-            _slot(_text(token), _text(record), _text(host), heard)._replace(lane=_text(lane), units=units)
+            _slot(_text(token), _text(record), _text(host), heard, _text(lane), units)
             for token, record, host, heard, lane, units in slots
         ]
         first = [_waiting(id, _text(waiting[i]), i // 3, *waiting[i + 1 : i + 3]) for i in range(0, len(waiting), 3)]
@@ -153,10 +153,11 @@ def _row(id: str, values: list[Any], running: int, waiting: int, since: Any, wor
     )
 
 
-def _slot(token: str, record: str, host: str, heard: Any) -> SlotRow:
+def _slot(token: str, record: str, host: str, heard: Any, lane: str = "", units: int = 1) -> SlotRow:
     worker, state, since, rest = record.split("|", 3)
     task, _, name = rest.rpartition("\0") if "\0" in rest else (rest, "", "")
-    return SlotRow(token, worker, host, task if state in "rR" else "", int(since) / 1e6, _time(heard), name)
+    running = task if state in "rR" else ""
+    return SlotRow(token, worker, host, running, int(since) / 1e6, _time(heard), name, lane, units)
 
 
 def _waiting(id: str, member: str, rank: int, since: Any, kind: Any) -> WaitingRow:

@@ -81,7 +81,7 @@ class Turn:
         return replace(
             self,
             verdicts=tuple(Verdict(each.token, False, each.held, each.claimable, False) for each in self.verdicts),
-            grants=tuple(each._replace(keep=False, ahead=False) for each in self.grants),
+            grants=tuple(Grant(*each[:4], False, False, *each[6:]) for each in self.grants),
         )
 
 

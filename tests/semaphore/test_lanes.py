@@ -268,6 +268,22 @@ def test_a_second_fleet_with_other_weights_stands_in_line_too(world: World) -> N
     assert acquire(world, first) == []
 
 
+def test_a_fleet_that_is_gone_leaves_nothing_free_for_what_it_alone_served(world: World) -> None:
+    idle, busy = world.start("old"), world.start("other")
+    make_hungry(world, busy)
+
+    world.leave(idle)
+
+    assert not world.model.hungry
+    assert acquire(world, busy) == ["a"]
+
+
+def test_what_waited_before_any_worker_came_stands_in_line(world: World) -> None:
+    publish(world, "a", "a:2", "a")
+    peer = world.start("old")
+    assert acquire(world, peer, 3) in (["a", "a"], ["a:2"])
+
+
 SCENARIOS = (
     (test_a_task_gets_every_slot_it_needs_or_none, {}),
     (test_a_wide_task_has_its_turn_though_narrow_ones_keep_coming, {}),
@@ -289,6 +305,8 @@ SCENARIOS = (
     ),
     (test_a_worker_that_comes_back_loses_what_others_have_of_it, {}),
     (test_a_second_fleet_with_other_weights_stands_in_line_too, {}),
+    (test_a_fleet_that_is_gone_leaves_nothing_free_for_what_it_alone_served, {}),
+    (test_what_waited_before_any_worker_came_stands_in_line, {}),
 )
 
 #: What is planted, and the bug it makes.
