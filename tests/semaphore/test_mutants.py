@@ -135,8 +135,8 @@ MUTANTS = {
     "nobody told to join again": ("redis.call('PUBLISH', P .. 'all', 'rejoin')", ""),
     "nobody told that it goes on": ("if recovery_ms() == 0 then redis.call('PUBLISH', P .. 'all', 'invite') end", ""),
     "a fleet inherits what the dead were told": (
-        "  redis.call('DEL', P .. 'serves:' .. fleet, P .. 'ready:' .. fleet)\n  forget",
-        "  forget",
+        "  redis.call('DEL', P .. 'serves:' .. fleet, P .. 'ready:' .. fleet)\n  lanes()",
+        "  lanes()",
     ),
     "a limit is never lowered": (
         "redis.call('HSET', P .. 'id:' .. ARGV[i], 'limit', ARGV[i + 1])",

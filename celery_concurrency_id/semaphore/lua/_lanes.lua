@@ -3,6 +3,12 @@
 -- ('gpu 2 openai 1'). Lanes that need a limit, and the id of that limit itself, stand in line for it: one line for each
 -- fleet and weight, the longest waiting first. The line is in the fleet's ready set, by the name 'LIMIT WEIGHT', while its
 -- first may have so many. Who is first gets every slot it needs, or none, and then goes to the line of one that it lacks.
+-- Most calls need none of this: it is made when first asked for.
+
+local made
+
+function lanes()
+  if made then return made end
 
 -- Times that a lane is passed over before the younger ones have to leave it what it needs.
 local PATIENCE = 3
@@ -125,7 +131,7 @@ local function pass_over(lane)
 end
 
 -- A limit has changed, or some of its slots were taken or freed.
-function review(limit, weights)
+local function review(limit, weights)
   for _, lane in ipairs(redis.call('ZRANGE', P .. 'hungry:' .. limit, 0, -1)) do reconsider(lane) end
   mark(limit, weights)
 end
@@ -144,7 +150,7 @@ local function line_up(lane, limit, weight, since)
 end
 
 -- Has a lane stand in line while it has work, and may have more of its own slots.
-function stand(lane, needs, waits)
+local function stand(lane, needs, waits)
   local key = P .. 'id:' .. lane
   local row = redis.call('HMGET', key, 'since', 'stands')
   local since, limit = row[1], row[2]
@@ -164,7 +170,7 @@ function stand(lane, needs, waits)
 end
 
 -- Says what a task of an id needs of other limits; empty: nothing.
-function set_needs(id, needs)
+local function set_needs(id, needs)
   local key = P .. 'id:' .. id
   local before = redis.call('HGET', key, 'needs')
   if before and before ~= needs then stand(id, before, false) end
@@ -178,7 +184,7 @@ function set_needs(id, needs)
 end
 
 -- A fleet has no worker left.
-function forget_lines(fleet)
+local function forget_lines(fleet)
   for _, name in ipairs(redis.call('SMEMBERS', P .. 'lines:' .. fleet)) do
     local limit, weight = string.match(name, '^(%S+) (%d+)$')
     redis.call('DEL', line_of(fleet, limit, weight))
@@ -205,7 +211,7 @@ local function take_units(worker, lane, token, needs)
 end
 
 -- Frees what was taken with a lane's slot; refresh has to come after that.
-function free_units(lane, token)
+local function free_units(lane, token)
   local took = P .. 'took:' .. lane
   local needs = redis.call('HGET', took, token) or needs_of(lane)
   redis.call('HDEL', took, token)
@@ -272,4 +278,22 @@ local function contended(limit, weights)
     end
   end
   return false
+end
+
+made = {
+  each_need = each_need,
+  needs_of = needs_of,
+  share = share,
+  end_grace = end_grace,
+  review = review,
+  stand = stand,
+  set_needs = set_needs,
+  forget_lines = forget_lines,
+  take_units = take_units,
+  free_units = free_units,
+  serve_lane = serve_lane,
+  next_in_line = next_in_line,
+  contended = contended,
+}
+return made
 end

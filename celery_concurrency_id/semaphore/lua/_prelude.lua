@@ -20,8 +20,8 @@ local function field(key, name)
   return tonumber(redis.call('HGET', key, name) or '0') or 0
 end
 
--- What _lanes.lua does.
-local stand, review, set_needs, free_units, forget_lines
+-- What _lanes.lua does, by its names.
+local lanes
 
 -- Worker, state ('f' fetching or 'r' running; capital where it takes slots of other ids, too), since, task: the task comes
 -- last, it may hold any character. Behind it, after a NUL, its name, which holds none; where there is no name, and no NUL
@@ -105,8 +105,8 @@ function refresh(id)
   if needs or weights then
     -- Where it only shares its own limit, it stands in line for that, full or not.
     local may = free ~= nil and not paused and (free > 0 or not needs)
-    stand(id, needs or id .. ' 1', may and claimable(id) > 0)
-    if weights then review(id, weights) end
+    lanes().stand(id, needs or id .. ' 1', may and claimable(id) > 0)
+    if weights then lanes().review(id, weights) end
     return
   end
   local ready = free ~= nil and free > 0 and claimable(id) > 0
@@ -186,7 +186,7 @@ local function release(worker, id, token)
   if not record or slot_worker(record) ~= worker then return false end
   redis.call('HDEL', P .. 'slots:' .. id, token)
   if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end
-  if in_lane(record) then free_units(id, token) end
+  if in_lane(record) then lanes().free_units(id, token) end
   return record
 end
 
@@ -203,7 +203,7 @@ local function expire(worker)
     if redis.call('SCARD', P .. 'members:' .. fleet) == 0 then
       redis.call('SREM', P .. 'fleets', fleet)
       redis.call('DEL', P .. 'serves:' .. fleet, P .. 'ready:' .. fleet, P .. 'idle:' .. fleet)
-      forget_lines(fleet)
+      lanes().forget_lines(fleet)
     end
   end
   for i = 1, #held, 2 do
@@ -369,7 +369,7 @@ local function know(id, family, limit, needs)
     redis.call('ZADD', P .. 'fresh', int(now), id)
   end
   if row[1] ~= family or row[2] ~= limit then redis.call('HSET', key, 'family', family, 'limit', limit) end
-  if row[3] ~= (needs ~= '' and needs) then set_needs(id, needs) end
+  if row[3] ~= (needs ~= '' and needs) then lanes().set_needs(id, needs) end
   redis.call('ZADD', P .. 'dynamic', int(now), id)
 end
 

@@ -70,12 +70,12 @@ local function audit(id, most)
     elseif not leased and redis.call('PUBLISH', P .. 'mail:' .. owner, 'rejoin') == 0 then
       redis.call('HDEL', slots, token)
       redis.call('HDEL', P .. 'held:' .. owner, token)
-      if in_lane(records[i + 1]) then free_units(id, token) end
+      if in_lane(records[i + 1]) then lanes().free_units(id, token) end
       repaired = repaired + 1
     else
       if in_lane(records[i + 1]) then
-        local needs = redis.call('HGET', P .. 'took:' .. id, token) or needs_of(id)
-        repaired = repaired + math.min(take_units(owner, id, token, needs), 1)
+        local needs = redis.call('HGET', P .. 'took:' .. id, token) or lanes().needs_of(id)
+        repaired = repaired + math.min(lanes().take_units(owner, id, token, needs), 1)
       end
       if slot_state(records[i + 1]) == 'f' then fetching = fetching + 1 end
       if redis.call('HGET', P .. 'held:' .. owner, token) ~= id then
@@ -90,9 +90,10 @@ local function audit(id, most)
   end
   refresh(id)
   -- What its tasks need of others may be served by nobody else.
-  for limit, weight in each_need(redis.call('HGET', P .. 'id:' .. id, 'needs') or '') do
+  local needs = redis.call('HGET', P .. 'id:' .. id, 'needs')
+  for limit, weight in lanes().each_need(needs or '') do
     if redis.call('HEXISTS', P .. 'id:' .. limit, 'limit') == 0 then serve = 1 end
-    share(limit, weight)
+    lanes().share(limit, weight)
     if not audited[limit] then audit(limit, most) end
   end
   return #records / 2
@@ -127,7 +128,7 @@ for i = 0, lengths - 1 do
   end
 end
 
-end_grace()
+if redis.call('EXISTS', P .. 'hungry') == 1 then lanes().end_grace() end
 
 local invited = 0
 local idle = P .. 'idle:' .. fleet

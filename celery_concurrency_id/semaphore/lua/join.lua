@@ -50,7 +50,7 @@ local recovery = recovery_ms()
 if redis.call('SADD', P .. 'fleets', fleet) == 1 then
   -- Its first member: what was said of it before is nobody's.
   redis.call('DEL', P .. 'serves:' .. fleet, P .. 'ready:' .. fleet)
-  forget_lines(fleet)
+  lanes().forget_lines(fleet)
 end
 redis.call('SADD', P .. 'members:' .. fleet, worker)
 redis.call('HSET', P .. 'worker:' .. worker, 'host', host, 'fleet', fleet, 'lease_us', int(lease_us))
@@ -72,15 +72,15 @@ for i = 0, count - 1 do
     end
   else
     local free = room(id)  -- paused or not: it runs already
-    for limit, weight in each_need(needs) do
+    for limit, weight in lanes().each_need(needs) do
       local left = room(limit)
       if left and left < tonumber(weight) then free = 0 end
     end
     if recovery > 0 or began == 1 or free == nil or free > 0 then
       redis.call('HSET', P .. 'slots:' .. id, token, pack_slot(worker, needs ~= '' and 'R' or 'r', task))
       redis.call('HSET', P .. 'held:' .. worker, token, id)
-      if needs ~= '' then take_units(worker, id, token, needs) end
-      for limit in each_need(needs) do touched[limit] = true end
+      if needs ~= '' then lanes().take_units(worker, id, token, needs) end
+      for limit in lanes().each_need(needs) do touched[limit] = true end
       touched[id] = true
     else
       redis.call('HDEL', P .. 'held:' .. worker, token)

@@ -15,7 +15,7 @@ for i = 2, #ARGV, 3 do
     if redis.call('HDEL', P .. 'id:' .. ARGV[i], 'family') == 1 then
       for _, each in ipairs({'dynamic', 'lookups', 'fresh'}) do redis.call('ZREM', P .. each, ARGV[i]) end
     end
-    if needs ~= '-' and needs ~= (redis.call('HGET', P .. 'id:' .. ARGV[i], 'needs') or '') then set_needs(ARGV[i], needs) end
+    if needs ~= '-' and needs ~= (redis.call('HGET', P .. 'id:' .. ARGV[i], 'needs') or '') then lanes().set_needs(ARGV[i], needs) end
     refresh(ARGV[i])
   else
     redis.call('HSET', P .. 'meta', 'family:' .. ARGV[i], 1)

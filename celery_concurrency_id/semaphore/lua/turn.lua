@@ -99,12 +99,14 @@ local function grant(id, others)
   local token = int(fence)
   redis.call('HSET', P .. 'meta', 'fence', token)
   redis.call('HSET', P .. 'slots:' .. id, token, pack_slot(worker, others and 'F' or 'f', ''))
-  if others then take_units(worker, id, token, others) end
+  if others then lanes().take_units(worker, id, token, others) end
   redis.call('HSET', P .. 'held:' .. worker, token, id)
   redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', 1)
   for _, each in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do redis.call('ZREM', P .. 'ready:' .. each, id) end
   refresh(id)
-  for limit in each_need(others or '') do refresh(limit) end
+  if others then
+    for limit in lanes().each_need(others) do refresh(limit) end
+  end
   grants[#grants + 1] = {id, token, field(P .. 'id:' .. id, 'seq'), claimable(id), 0, '', others or ''}
 end
 
@@ -114,9 +116,9 @@ while #grants < want and recovery == 0 and moves < 100 do
   if not string.find(id, ' ', 1, true) then
     grant(id)
   else
-    local lane, needs = next_in_line(fleet, id)
+    local lane, needs = lanes().next_in_line(fleet, id)
     if lane then
-      serve_lane(lane, needs, #grants)
+      lanes().serve_lane(lane, needs, #grants)
       grant(lane, needs ~= lane .. ' 1' and needs)
     else
       moves = moves + 1
@@ -138,7 +140,7 @@ local now_idle = redis.call('ZSCORE', idle, worker) and 1 or 0
 -- where it takes others with it; and where somebody else waits for a slot of its id.
 local function keep(id, others)
   local free, needs, weights = free_slots(id)
-  if free == nil or free < 0 or others or (weights and contended(id, weights)) then return 0 end
+  if free == nil or free < 0 or others or (weights and lanes().contended(id, weights)) then return 0 end
   local first = redis.call('ZRANGE', ready, 0, 1)
   if #first > 1 or (#first == 1 and first[1] ~= (weights and id .. ' 1' or id)) then return 0 end
   return free == 0 and 2 or 1
