@@ -10,6 +10,7 @@ from typing import Any
 from celery import Celery, signals
 
 from benchmarks.config import LIMITS, SideConfig, id_names
+from benchmarks.recipes import RECIPES, Locks
 
 config = SideConfig.from_environment()
 
@@ -39,6 +40,8 @@ def define(name: str, limit: int | None) -> None:
         from celery_concurrency_id import QueuedTask
 
         options.update(base=QueuedTask, concurrency_id=name, concurrency_limit=limit)
+    if config.recipe == "rate_limit" and name == "limit2":
+        options["rate_limit"] = "10/s"  # of each worker: both together start as many as two at a time of 100 ms
 
     def work(batch: str, number: int, seconds: float = 0.0, hold: str | None = None) -> None:
         write("start", name, batch, number)
@@ -49,7 +52,12 @@ def define(name: str, limit: int | None) -> None:
             time.sleep(seconds)  # the task itself
         write("end", name, batch, number)
 
-    app.task(**options)(work)
+    if config.recipe in RECIPES and limit is not None:
+        app.task(bind=True, max_retries=None, **options)(
+            RECIPES[config.recipe](work, Locks(name, limit, config.semaphore))
+        )
+    else:
+        app.task(**options)(work)
 
 
 def define_family() -> None:

@@ -67,6 +67,19 @@ class Bench:
             yield side
 
     @contextmanager
+    def dedicated_beside_others(self) -> Iterator[Side]:
+        """A worker for the limit of 2, and one for everything else, with as many places together as the others."""
+        specs = [WorkerSpec(2, "limit2"), WorkerSpec(6, "celery")]
+        with self._side("dedicated", specs, dedicated=True) as side:
+            yield side
+
+    @contextmanager
+    def plain_with(self, recipe: str) -> Iterator[Side]:
+        """Plain Celery, or dramatiq, with another way to a limit."""
+        with self._side(recipe, TWO_WORKERS, recipe=recipe) as side:
+            yield side
+
+    @contextmanager
     def _side(
         self,
         name: str,
@@ -75,6 +88,7 @@ class Bench:
         dedicated: bool = False,
         ids: int = 0,
         results: bool = True,
+        recipe: str = "",
     ) -> Iterator[Side]:
         number = next(self._numbers)
         directory = self.directory / f"{number}-{name}"
@@ -91,6 +105,7 @@ class Bench:
             ids=ids,
             dedicated=dedicated,
             results=results,
+            recipe=recipe,
         )
         side = Side(name, config, specs, directory)
         try:

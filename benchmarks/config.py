@@ -31,6 +31,7 @@ class SideConfig:
     ids: int = 0
     dedicated: bool = False  # plain Celery with one queue for each limited task
     results: bool = True
+    recipe: str = ""  # plain Celery, or dramatiq, with another way to a limit
 
     def to_environment(self) -> dict[str, str]:
         return {VARIABLE: json.dumps(asdict(self))}

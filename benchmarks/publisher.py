@@ -14,6 +14,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from benchmarks.config import SideConfig
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -34,7 +36,11 @@ def publish(
         stamp: log the moment before each message is sent.
         members: publish `each` messages of the family, in turn to so many of its ids, instead of `tasks`.
     """
-    from benchmarks.app import app, write
+    app: Any
+    if SideConfig.from_environment().recipe == "dramatiq":
+        from benchmarks.dramatiq_app import app, write
+    else:
+        from benchmarks.app import app, write
 
     names = [name for name in tasks for _ in range(each)]
     began = time.clock_gettime_ns(time.CLOCK_MONOTONIC)

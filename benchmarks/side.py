@@ -40,9 +40,12 @@ class Side:
         with ExitStack() as stack:
             stack.callback(self._kill_workers)
             for index, spec in enumerate(self.specs):
-                self._workers.append(Worker(f"{self.name}{index}", spec, environment, self.directory))
+                self._workers.append(
+                    Worker(f"{self.name}{index}", spec, environment, self.directory, self.config.recipe)
+                )
             self.publisher = stack.enter_context(Publisher(environment, self.directory / f"{self.name}-publisher.log"))
-            self._wait_for(lambda: self.log.ready == len(self.specs), "the workers to be ready")
+            ready = self.places if self.config.recipe == "dramatiq" else len(self.specs)  # there, each process says so
+            self._wait_for(lambda: self.log.ready == ready, "the workers to be ready")
             self._stack = stack.pop_all()
         return self
 

@@ -28,12 +28,17 @@ TWO_WORKERS = [WorkerSpec(4), WorkerSpec(4)]
 class Worker:
     """One worker in a process group of its own, which ends with it."""
 
-    def __init__(self, name: str, spec: WorkerSpec, environment: dict[str, str], directory: Path) -> None:
+    def __init__(
+        self, name: str, spec: WorkerSpec, environment: dict[str, str], directory: Path, recipe: str = ""
+    ) -> None:
         self.log = directory / f"{name}.log"
         command = [sys.executable, "-m", "celery", "-A", "benchmarks.app", "worker"]
         command += ["--concurrency", str(spec.concurrency), "--pool", "prefork", "-n", f"{name}@bench"]
         if spec.queue:
             command += ["-Q", spec.queue]
+        if recipe == "dramatiq":
+            command = [sys.executable, "-m", "dramatiq", "benchmarks.dramatiq_app"]
+            command += ["--processes", str(spec.concurrency), "--threads", "1"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 command,

@@ -14,7 +14,8 @@ from celery.platforms import EX_UNAVAILABLE
 from ..exceptions import InvalidControl
 from ..page import ConcurrencyPage
 from ..page.server import LOCAL, server_at, url_of
-from .group import command
+from ..policy import policy_of
+from .group import asking, command
 
 __all__ = ("page",)
 
@@ -94,6 +95,8 @@ def page(
         if control and not user:
             raise click.UsageError("--control needs --user: nobody changes limits unnamed", ctx) from exc
         raise click.UsageError(str(exc), ctx) from exc
+    with asking(ctx):
+        policy_of(ctx.obj.app).settings  # noqa: B018 - a setting that cannot be is said now, not to browsers
     try:
         server = server_at(bind, port, application)
     except OSError as exc:

@@ -134,6 +134,8 @@ class ConcurrencyPage:
     def _change(self, request: Request, user: str, command: str) -> Response:
         said = request.body()
         id: Any = said.get("id")
+        if isinstance(id, str):
+            id = id.encode("utf-8", "replace").decode()  # JSON knows halves of signs, Redis does not
         try:
             status = _changed(Concurrency(self._app, by=user), command, id, said)
         except InvalidControl as exc:

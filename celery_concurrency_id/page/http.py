@@ -55,12 +55,18 @@ class Request:
         self.method: str = environ["REQUEST_METHOD"]
         self.path: str = environ.get("PATH_INFO", "")
         self.mount: str = environ.get("SCRIPT_NAME", "").rstrip("/")
-        said = environ.get("QUERY_STRING", "")
-        self.query: dict[str, list[str]] = parse_qs(said, max_num_fields=20, errors="replace")
 
     def asked(self, name: str) -> str:
-        """Return a field of the query; empty if there is none."""
-        return self.query.get(name, [""])[0]
+        """Return a field of the query; empty if there is none.
+
+        Raises:
+            Refused: The query has more fields than anybody needs.
+        """
+        try:
+            query = parse_qs(self.environ.get("QUERY_STRING", ""), max_num_fields=20, errors="replace")
+        except ValueError as exc:
+            raise Refused(400, "the query cannot be read") from exc
+        return str(query.get(name, [""])[0])
 
     def header(self, name: str) -> str:
         """Return a header; empty if there is none."""

@@ -47,9 +47,7 @@ class Announcer:
         self._options = dict(options or {})
         self._prefix = keys.prefix(namespace)
         self._lines: Lines[Line] = Lines()
-        self._reach = Reach(
-            url, "tasks are published all the same, and start when a worker's safety poll finds them", ""
-        )
+        self._reach = Reach()
         self._run: str | None = None
         self._learnt = Learnt(id_ttl / 2)
         self._backlog = Backlog()
@@ -103,9 +101,16 @@ class Announcer:
             if self._backlog:
                 self._say_backlog()
         except (RedisError, OSError) as exc:
-            self._reach.is_lost(exc)
+            if self._reach.lost():
+                logger.error(
+                    "semaphore at %s cannot be reached (%s): tasks are published all the same, and start when a "
+                    "worker's safety poll finds them",
+                    redacted(self._url),
+                    str(exc) or type(exc).__name__,
+                )
             return False, None
-        self._reach.is_there()
+        if self._reach.found():
+            logger.warning("semaphore at %s is back", redacted(self._url))
         return True, reply
 
     def _say(self, say: Callable[[Line], Any]) -> Any:

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import deque
 from time import monotonic
 from typing import Generic, TypeVar
 
-from .connect import redacted
-
 __all__ = ("Lines", "Reach")
-
-logger = logging.getLogger(__name__)
 
 #: Seconds without a new try after one has failed.
 _PAUSE = 1.0
@@ -41,16 +36,9 @@ class Lines(Generic[Line]):
 
 
 class Reach:
-    """Whether the semaphore is there, as far as one kind of question knows; may be used by any thread.
+    """Whether the semaphore is there, as far as one kind of question knows; may be used by any thread."""
 
-    Args:
-        url: For the log, where it says once that the semaphore is away, and once that it is back.
-        meanwhile: What holds until it is back.
-        again: What holds then.
-    """
-
-    def __init__(self, url: str, meanwhile: str, again: str) -> None:
-        self._url, self._meanwhile, self._again = redacted(url), meanwhile, again
+    def __init__(self) -> None:
         self._away = False
         self._quiet_until = 0.0
 
@@ -58,16 +46,13 @@ class Reach:
         """Say whether to ask: a publish is held up by a Redis that hangs now and then, not each time."""
         return not (self._away and monotonic() < self._quiet_until)
 
-    def is_lost(self, exc: Exception) -> None:
-        """It could not be asked."""
+    def lost(self) -> bool:
+        """It could not be asked; say whether that is news."""
         self._quiet_until = monotonic() + _PAUSE
-        if not self._away:
-            self._away = True
-            why = str(exc) or type(exc).__name__
-            logger.error("semaphore at %s cannot be reached (%s): %s", self._url, why, self._meanwhile)
+        news, self._away = not self._away, True
+        return news
 
-    def is_there(self) -> None:
-        """It has answered."""
-        if self._away:
-            self._away = False
-            logger.warning("semaphore at %s is back%s", self._url, self._again)
+    def found(self) -> bool:
+        """It has answered; say whether that is news."""
+        news, self._away = self._away, False
+        return news

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any, Callable
 
 from ..exceptions import SemaphoreUnavailable
 from . import keys
 from .client import Client
+from .connect import redacted
 from .reach import Lines, Reach
 from .semaphore import Semaphore
 
 __all__ = ("Reservations",)
+
+logger = logging.getLogger(__name__)
 
 #: Seconds that a publish may be held up by a Redis that hangs, twice each time that it is tried.
 _TIMEOUT = 0.5
@@ -28,7 +32,7 @@ class Reservations:
         self._options = dict(options or {})
         self._prefix = keys.prefix(namespace)
         self._lines: Lines[Semaphore] = Lines()
-        self._reach = Reach(url, "until it is back, queues have no bound", ": queues have their bounds")
+        self._reach = Reach()
 
     def reserve(self, id: str, task: str, retries: int, most: int) -> int | None:
         """Take a place among the waiting tasks of an id; return None, or how many wait where there is no place."""
@@ -37,9 +41,15 @@ class Reservations:
         try:
             taken, size = self._ask(lambda line: line.reserve(id, task, retries, most))
         except SemaphoreUnavailable as exc:
-            self._reach.is_lost(exc)
+            if self._reach.lost():
+                logger.error(
+                    "semaphore at %s cannot be reached (%s): until it is back, queues have no bound",
+                    redacted(self._url),
+                    exc,
+                )
             return None
-        self._reach.is_there()
+        if self._reach.found():
+            logger.warning("semaphore at %s is back: queues have their bounds", redacted(self._url))
         return None if taken else size
 
     def cancel(self, id: str, task: str, retries: int) -> None:

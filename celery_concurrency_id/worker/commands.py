@@ -32,7 +32,7 @@ def limit_of(text: Any) -> Any:
         return text
     if text.lower() == "none":
         return None
-    return int(text) if text.isascii() and text.isdigit() else text
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else text
 
 
 def _done(state: Any, call: Callable[[Concurrency], Any]) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def _page(chosen: argparse.Namespace) -> Page:
 
     try:
         return serve(chosen.port, chosen.speed)
-    except OSError as error:
+    except (OSError, OverflowError) as error:
         raise DemoError(f"the page cannot be served on port {chosen.port}: {error}") from error
 
 

@@ -127,7 +127,7 @@ def test_demand_is_told_apart_and_an_outage_is_told(make_setup: Callable[..., Se
 
 def test_a_worker_tells_hand_offs_waits_and_what_it_lost(make_setup: Callable[..., Setup]) -> None:
     conf = {"concurrency_metrics_port": 0, "concurrency_metrics_host": "127.0.0.1", "concurrency_lease_ttl": 3}
-    setup = make_setup(workers=1, concurrency=2, **conf)
+    setup = make_setup(workers=1, concurrency=2, concurrency_fetch_ahead=False, **conf)
     worker, count = setup.worker, 20
     before, after = [], []
     results = []
@@ -158,7 +158,8 @@ def test_a_worker_tells_hand_offs_waits_and_what_it_lost(make_setup: Callable[..
     hand_offs = now.get("handoff_seconds_count", concurrency_id="one") or 0
     between = now.get("handoff_seconds_sum", concurrency_id="one") or 0
     assert 1 <= hand_offs < count
-    assert 0 < between <= sum(setup.sweep.gaps("one"))
+    # Each has to get its message from the broker: that alone takes so long.
+    assert 3e-5 * hand_offs < between <= sum(setup.sweep.gaps("one"))
     assert (now.get("script_seconds_count", script="turn") or 0) > 0
     assert 0 < (now.get("script_seconds_sum", script="join") or 0) < 30
 

@@ -143,9 +143,9 @@ def test_a_task_starts_and_ends_when_it_was_expected_to(celery_setup: Setup) -> 
     assert known, follower.told
     at, told = known[0]
     assert told.starts_in is not None and told.ends_in is not None
-    # Busy machines are slower than they were: within half of what was said, and twice that.
-    assert told.starts_in.low / 2 - 0.5 <= started - at <= 2 * told.starts_in.high + 2, (told, started - at)
-    assert told.ends_in.low / 2 - 0.5 <= ended - at <= 2 * told.ends_in.high + 2, (told, ended - at)
+    # Busy machines are slower than they were: from half of what was said to twice that, and some seconds.
+    assert told.starts_in.low / 2 - 0.5 <= started - at <= 2 * told.starts_in.high + 5, (told, started - at)
+    assert told.ends_in.low / 2 - 0.5 <= ended - at <= 2 * told.ends_in.high + 5, (told, ended - at)
     assert told.starts_in.likely > 1.2, "two of 1.5 s and six of 0.2 s at once, by two"
     running = [told for _, told in follower.told if told.state == "running"]
     assert not running or running[0].ends_in is not None
@@ -218,7 +218,7 @@ def test_an_iterator_ends_in_time_and_wrong_arguments_are_refused(celery_setup: 
     task, control = celery_setup.app.tasks["one"], Concurrency(celery_setup.app)
     nobody = task.AsyncResult("nobody")
     assert nobody.position() == Position("nobody", "unknown")
-    assert [position.state for position in nobody.positions(timeout=0.5)] == ["unknown"]
+    assert [position.state for position in nobody.positions(timeout=3)] == ["unknown"]
     for wrong in ("", 5, None, "x" * 501):
         with pytest.raises(InvalidControl, match="task_id"):
             control.position(wrong)  # type: ignore[arg-type]

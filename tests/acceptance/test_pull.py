@@ -114,13 +114,17 @@ def test_an_acknowledged_message_is_gone_and_another_goes_back(broker: Broker) -
     assert numbers(broker.pull(9)) == [2]
 
 
-def test_what_a_dead_worker_had_is_put_back_by_kombu(broker: Broker) -> None:
-    broker.publish(1)
-    (message,) = broker.pull(1)
+def test_kombu_puts_back_what_was_not_acknowledged(broker: Broker) -> None:
+    """By its tag, as it does for a dead worker, and all of it, when a worker ends."""
+    broker.publish(1, 2)
+    first, second = broker.pull(2)
+    first.ack()
+    broker.channel.qos.restore_by_tag(second.delivery_tag)
+    assert numbers(broker.pull(9)) == [2]
 
-    broker.channel.qos.restore_by_tag(message.delivery_tag)
+    broker.channel.qos.restore_unacked()
 
-    assert numbers(broker.pull(9)) == [1]
+    assert numbers(broker.pull(9)) == [2]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+import urllib.request
 from collections.abc import Callable
 
 import pytest
@@ -28,13 +29,19 @@ def test_the_demo_runs_two_gpu_tasks_at_once_and_leaves_no_process(start: Callab
 
 
 def test_in_a_terminal_the_demo_draws_a_table_while_tasks_run(start: Callable[..., Demo]) -> None:
-    demo = start("--terminal", "--speed", "4", terminal=True)
+    demo = start("--speed", "4", terminal=True)
 
     demo.read_until("\x1b[1;32m2 running, limit 2")
+    # Then the page stays, until somebody has seen enough.
+    demo.read_until("Ctrl-C ends it.")
+    with urllib.request.urlopen(demo.page_url, timeout=30) as page:
+        assert b"Three buttons" in page.read()
+    demo.interrupt()
     demo.read_to_the_end()
 
     assert demo.exit_code() == 0, demo.text
     assert "at most 2; the limit is 2." in demo.text
+    assert demo.processes() == []
 
 
 def test_ctrl_c_in_the_middle_stops_everything(start: Callable[..., Demo]) -> None:
@@ -72,6 +79,7 @@ def test_a_worker_that_dies_fails_the_demo_with_its_name_and_stops_everything(st
 def test_the_demo_runs_on_a_rabbitmq_and_a_redis_of_the_users(start: Callable[..., Demo], servers: Servers) -> None:
     broker, slots = servers.broker("rabbitmq"), servers.redis_backend()
     demo = start(
+        "--terminal",
         "--speed",
         "4",
         CONCURRENCY_EXAMPLE_BROKER=broker.config()["host_url"],
@@ -84,6 +92,7 @@ def test_the_demo_runs_on_a_rabbitmq_and_a_redis_of_the_users(start: Callable[..
 
     assert demo.exit_code() == 0, demo.text
     assert "redis      " not in demo.text, "it was to start no Redis"
+    assert "http://" not in demo.text, "and no page"
     assert "at most 2; the limit is 2." in demo.text
 
 

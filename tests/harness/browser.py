@@ -171,6 +171,9 @@ class Browser:
         """Be a screen of so many pixels; at a zoom of 2 a page has half of them."""
         metrics = {"width": round(width / zoom), "height": round(height / zoom), "deviceScaleFactor": zoom}
         self.devtools("Emulation.setDeviceMetricsOverride", **metrics, mobile=mobile)
+        # What is measured next is measured on this screen.
+        drawn = "const done = arguments[0]; requestAnimationFrame(() => requestAnimationFrame(() => done()))"
+        self.driver.execute_async_script(drawn)
 
     def phone(self) -> None:
         """Be a narrow phone."""

@@ -120,7 +120,7 @@ def test_a_page_with_names_of_its_own_is_served_under_no_other(page: Any) -> Non
         {"interval": 0.1},
         {"interval": True},
     ],
-    ids=str,
+    ids=" ".join,  # of their names: the same in every process of a run
 )
 def test_what_cannot_be_right_is_refused_at_the_start(page: Any, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidControl, match="page: ") as refused:
@@ -179,6 +179,8 @@ def test_another_page_changes_nothing_in_a_users_name(command: str, page: Any, c
         f"http://{HOST}.evil.com",
         f"http://{HOST}:81",
         f"ftp://{HOST}",
+        "http://[x",
+        HOST,
     ):
         assert client.change(command, said, **{**ours, "ORIGIN": origin}).status == 403, origin
     assert client.ask("POST", f"/{command}", said, X_CSRF_TOKEN=token, **OPS).status == 403, "no origin at all"
@@ -221,3 +223,22 @@ def test_a_change_is_short(length: str, page: Any, changed: list[Any]) -> None:
     answer = page(users=USERS, control=True).change("pause", {"id": "gpu"}, CONTENT_LENGTH=length, **OPS)
     assert answer.status == 413
     assert not changed
+
+
+@pytest.mark.parametrize(
+    "query", ["&".join(f"q{number}=1" for number in range(30)), "id=%ff%fe&q=%00", "=&=&", "q=" + "x" * 9000]
+)
+def test_an_odd_query_is_answered(query: str, page: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(self: Any, id: str, head: int) -> Any:
+        id.encode()
+        raise InvalidControl("show", "id", id, "another")
+
+    monkeypatch.setattr(Concurrency, "show", unknown)
+    assert page().get(f"/state?{query}").status in (200, 400, 404)
+
+
+def test_half_a_sign_is_no_id(page: Any, changed: list[Any]) -> None:
+    client = page(users=USERS, control=True)
+
+    assert client.change("pause", b'{"id": "\\ud800"}', **OPS).status == 200
+    assert changed == [("ops", "pause", "?", None)]

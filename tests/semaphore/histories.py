@@ -92,6 +92,54 @@ def an_empty_redis_has_only_just_started(world: World) -> None:
     world.join(worker)
 
 
+def what_was_fetched_ahead_goes_back(world: World) -> None:
+    worker = world.start("old")
+    for _ in range(4):
+        world.publish("a")
+    world.turn(worker, want=1)
+    (work,) = worker.open_slots()
+    world.fetch(worker, work)
+    world.turn(worker)
+    world.fetch_ahead(worker, work)
+    world.turn(worker)
+    world.put_back(worker)
+    assert worker.reports, "something was fetched ahead"
+    world.turn(worker)
+
+
+def the_slot_of_a_dead_worker_is_for_one_that_sleeps(world: World) -> None:
+    first, idle, other = world.start("old"), world.start("old"), world.start("old")
+    for _ in range(2):
+        world.publish("a")
+    world.turn(first, want=1)
+    world.turn(idle, want=1)
+    world.kill(first)
+    for _ in range(2):
+        world.advance(1000)
+        world.turn(idle)
+        world.beat(other)
+
+
+def an_invitation_is_lost(world: World) -> None:
+    worker = world.start("old")
+    world.turn(worker, want=1)
+    world.publish("a")
+    world.read_mail(worker, lost=True)
+    world.beat(worker)
+
+
+def redis_forgets_what_a_worker_holds(world: World) -> None:
+    worker = world.start("old")
+    world.publish("a")
+    world.turn(worker, want=1)
+    world.fetch(worker, worker.open_slots()[0])
+    world.turn(worker)
+    world.flush()
+    world.join(worker)
+    world.advance(2100)
+    world.beat(worker)
+
+
 #: By the planted bug that each is there for.
 SELDOM: dict[str, Callable[[World], None]] = {
     "join forgets that it was fetching": a_worker_joins_while_it_fetches,
@@ -104,5 +152,14 @@ SELDOM: dict[str, Callable[[World], None]] = {
     "acts on a lease that lapsed": a_worker_is_silent_for_longer_than_its_lease,
     "takes a lapsed lease for a new server": a_worker_is_silent_for_longer_than_its_lease,
     "join takes back what others have now": a_worker_is_silent_for_longer_than_its_lease,
+    "no long tier": a_worker_is_silent_for_longer_than_its_lease,
+    "no short tier": an_idle_worker_dies,
+    "expire forgets to look who can go on": a_worker_leaves_while_another_waits_for_its_slot,
+    "expire keeps the slots": a_worker_leaves_while_another_waits_for_its_slot,
+    "back goes to the tail": what_was_fetched_ahead_goes_back,
+    "back is no news": what_was_fetched_ahead_goes_back,
+    "beat wakes nobody": the_slot_of_a_dead_worker_is_for_one_that_sleeps,
+    "beat forgets a lost invitation": an_invitation_is_lost,
+    "join loses what it holds": redis_forgets_what_a_worker_holds,
     "a new server waits for nobody": an_empty_redis_has_only_just_started,
 }

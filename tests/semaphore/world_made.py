@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from celery_concurrency_id.semaphore.semaphore import Known
 from semaphore.peer import Peer
+from semaphore.server import PREFIX
 from semaphore.world import IDS, MADE, World
 
 #: Seconds of silence after which such an id is forgotten; a producer tells of it again after half of that.
@@ -88,6 +89,10 @@ class MakingWorld(World):
                 # Where Redis lost its data before any worker had heard of an id, the next publish tells.
                 self.learn(id)
         super().settle()
+        for id in MADE:
+            # Places lapse by the server's own clock.
+            self.server.admin.delete(f"{PREFIX}reserved:{id}")
+            self.model.ids[id].reserved.clear()
         self.id_ttl = ID_TTL
         for _ in range(8):
             self.advance(ID_TTL * 500)

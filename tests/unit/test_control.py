@@ -68,7 +68,8 @@ def test_ids_of_tasks_that_are_gated_by_configuration_are_known(
 
 
 @pytest.mark.parametrize(
-    ("word", "limit"), [("3", 3), ("none", None), ("None", None), ("2.5", "2.5"), (4, 4), ("-1", "-1")]
+    ("word", "limit"),
+    [("3", 3), ("none", None), ("None", None), ("2.5", "2.5"), (4, 4), ("-1", "-1"), ("9" * 5000,) * 2],
 )
 def test_a_limit_as_a_word(word: Any, limit: Any) -> None:
     assert limit_of(word) == limit

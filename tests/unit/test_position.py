@@ -232,6 +232,7 @@ def test_who_reads_slowly_is_told_what_is_so_now(redis: Redis) -> None:
 
 
 def test_a_task_that_is_nowhere_for_a_moment_is_no_news(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching, "_GRACE", 30.0)
     redis.says = waiting(0)
     told = follow()
     assert next(told).rank == 0
@@ -261,7 +262,7 @@ def test_an_outage_is_bridged_and_a_long_one_is_an_error(redis: Redis, monkeypat
 
 def test_a_timeout_ends_it(redis: Redis) -> None:
     redis.says = waiting(3)
-    assert [position.rank for position in follow(timeout=0.4)] == [3]
+    assert [position.rank for position in follow(timeout=2.0)] == [3]
     assert len(list(follow(timeout=0))) <= 1
 
 

@@ -9,8 +9,6 @@ import pytest
 from celery_concurrency_id.semaphore import reach
 from celery_concurrency_id.semaphore.reach import Lines, Reach
 
-URL = "redis://:sesame@host/0"
-
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
@@ -33,26 +31,20 @@ def test_lines_are_kept_by_their_process_and_not_used_by_its_children(monkeypatc
     assert list(lines.own) == ["another"]
 
 
-def test_one_that_is_away_is_asked_once_a_second_and_the_log_says_so_once(
-    clock: list[float], caplog: pytest.LogCaptureFixture
-) -> None:
-    there = Reach(URL, "all is lost", ": all is well")
-    assert there.worth_a_try()
-    there.is_there()
-    assert not caplog.messages, "it never was away"
+def test_one_that_is_away_is_asked_once_a_second_and_that_is_news_once(clock: list[float]) -> None:
+    reach = Reach()
+    assert reach.worth_a_try()
+    assert not reach.found(), "it never was away"
 
-    for error in (OSError("gone"), OSError("still")):
-        there.is_lost(error)
+    for news in (True, False):
+        assert reach.lost() is news
         clock[0] += 0.99
-        assert not there.worth_a_try()
+        assert not reach.worth_a_try()
         clock[0] += 0.02
-        assert there.worth_a_try()
-    assert caplog.messages == ["semaphore at redis://:**@host/0 cannot be reached (gone): all is lost"]
-    there.is_lost(OSError("again"))
-    there.is_there()
-    there.is_there()
+        assert reach.worth_a_try()
+    reach.lost()
+    assert reach.found()
+    assert not reach.found()
 
-    assert there.worth_a_try(), "at once"
-    assert caplog.messages[1:] == ["semaphore at redis://:**@host/0 is back: all is well"]
-    there.is_lost(OSError())
-    assert caplog.messages[2:] == ["semaphore at redis://:**@host/0 cannot be reached (OSError): all is lost"]
+    assert reach.worth_a_try(), "at once"
+    assert reach.lost()
