@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .control import Concurrency, Expected, Position
 from .exceptions import (
+    CannotYield,
     ConcurrencyError,
     DeadlockError,
     InvalidControl,
@@ -18,6 +19,7 @@ from .task import QueuedTask
 from .yielding import yield_slot
 
 __all__ = (
+    "CannotYield",
     "Concurrency",
     "ConcurrencyError",
     "DeadlockError",

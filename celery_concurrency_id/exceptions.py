@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 __all__ = (
+    "CannotYield",
     "ConcurrencyError",
     "DeadlockError",
     "InvalidControl",
@@ -92,6 +94,27 @@ class DeadlockError(ConcurrencyError):
             f"this task would wait for ever: {self.task} waits for a slot of {self.id!r}, and {held} of it {verb} held "
             "by tasks that wait for such a task, as this one does. Give the slot back while you wait (with "
             "self.yield_slot(): result.get(...)), or give the task that you wait for another concurrency_id"
+        )
+
+
+class CannotYield(ConcurrencyError):
+    """A task that takes slots of several limits wants to give them back for a while; raised by ``with yield_slot():``
+    before anything was changed.
+
+    Attributes:
+        task: Name of the task.
+        slots: The slots that it holds, by concurrency id.
+    """
+
+    def __init__(self, task: str, slots: Mapping[str, int]) -> None:
+        self.task, self.slots = task, dict(slots)
+        super().__init__(task, self.slots)  # from these, result backends make it anew
+
+    def __str__(self) -> str:
+        return (
+            f"task {self.task!r}: yield_slot is refused, and the task keeps its slots: it takes {self.slots!r}, all of "
+            "them or none, and only a task with one slot of one concurrency id can give it back for a while. Let what "
+            "comes after the wait be a task of its own (a chain, a chord), or wait in a task without these limits"
         )
 
 

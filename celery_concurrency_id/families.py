@@ -33,6 +33,7 @@ class Family:
         task: Name of the task.
         option: Its ``concurrency_id``: a template, or a callable that takes the task's arguments.
         run: What the task runs, without ``self``; None where only its name is known.
+        name: Its name, where that is not as usual.
 
     Attributes:
         name: The template itself, or the task's name where there is a callable.
@@ -42,10 +43,10 @@ class Family:
         InvalidOption: The template is wrong, or names what is no argument of the task.
     """
 
-    def __init__(self, task: str, option: Any, run: inspect.Signature | None = None) -> None:
+    def __init__(self, task: str, option: Any, run: inspect.Signature | None = None, name: str = "") -> None:
         self._task, self._option, self._signature = task, option, run
         self.has_code = run is not None or callable(option)
-        self.name: str = task if callable(option) else option
+        self.name: str = name or (task if callable(option) else option)
         if not callable(option):
             self._check_fields()
 
@@ -104,15 +105,16 @@ def _fields(template: str) -> Iterator[str]:
                 yield from _fields(spec)
 
 
-def family_of(task: Any, option: Any, known: Callable[[str], Any]) -> Family:
+def family_of(task: Any, option: Any, known: Callable[[str], Any], name: str = "") -> Family:
     """Return the family of a task whose ``concurrency_id`` is a template or a callable.
 
     Args:
         known: Returns the task of a name, or None: for options that are not on the task itself.
+        name: The name of the family, where that is not as usual.
     """
     if not hasattr(task, "run"):
         task = known(task.name) or task
-    return Family(task.name, option, _signature(task))
+    return Family(task.name, option, _signature(task), name)
 
 
 def _signature(task: Any) -> inspect.Signature | None:

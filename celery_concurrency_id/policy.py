@@ -15,7 +15,9 @@ from weakref import WeakKeyDictionary
 
 from .exceptions import InvalidOption, InvalidSetting
 from .families import HEADER, Family, family_of, is_dynamic, option_of
+from .lanes import Plan, plan_of
 from .semaphore.announcer import Announcer, Silent
+from .semaphore.needs import pack, unpack
 from .semaphore.reservations import Reservations
 from .semaphore.semaphore import Known
 from .settings import TASK_OPTIONS, Settings, check_limit, tasks_of
@@ -43,7 +45,14 @@ UNSET: Any = _Unset()
 
 #: What a task says that has no options of its own.
 _NOTHING = SimpleNamespace(
-    concurrency_id=None, concurrency_limit=UNSET, concurrency_max_waiting=UNSET, concurrency_observe=UNSET
+    concurrency_id=None,
+    concurrency_limit=UNSET,
+    concurrency_max_waiting=UNSET,
+    concurrency_observe=UNSET,
+    concurrency=None,
+    concurrency_slots=1,
+    concurrency_key=None,
+    concurrency_key_limit=UNSET,
 )
 
 
@@ -52,7 +61,7 @@ class Policy:
 
     Attributes:
         ids: Concurrency id by task name, for every gated task that is known and whose id is always the same.
-        gated: Every such id.
+        gated: Every such id, and those whose slots tasks need beside their own.
         families: The family of ids by task name, for gated tasks whose ids are made from their arguments.
     """
 
@@ -69,6 +78,8 @@ class Policy:
         self._own: dict[str, Any] = {}
         self._looked_up: set[str] = set()
         self._lock = threading.RLock()
+        self._needs: dict[str, tuple[str, str]] = {}
+        self._lanes: dict[str, str] = {}
         self.ids: dict[str, str] = {}
         self.gated: frozenset[str] = frozenset()
         self.families: dict[str, Family] = {}
@@ -152,15 +163,20 @@ class Policy:
         entry = self._entry_of(name)
         if entry is None or self._configured[entry] is None:
             return
-        own = self._own.get(name, _NOTHING)
+        own, said = vars(self._own.get(name, _NOTHING)), self._configured[entry]
+        if "concurrency" in said or (HEADER in said and own["concurrency"] is not None):
+            # It stands in place of all that the code says of ids and slots.
+            own = {**vars(_NOTHING), "concurrency_max_waiting": own["concurrency_max_waiting"]}
         with _refusing(entry):
-            self._add(SimpleNamespace(name=name, **{**vars(own), **self._configured[entry]}))
+            self._add(SimpleNamespace(name=name, **{**own, **said}))
 
     def _read_configured(self) -> Mapping[str, Any]:
         """Read ``concurrency_tasks``; what is wrong is wrong here, whoever has the code of the task."""
         configured = tasks_of(self._app.conf)
         for entry, options in configured.items():
-            said = {**vars(_NOTHING), "concurrency_id": "any", **(options or {})}
+            said = {**vars(_NOTHING), **(options or {})}
+            if said["concurrency"] is None and said[HEADER] is None:
+                said[HEADER] = "any"
             with _refusing(entry):
                 self._check(SimpleNamespace(name=entry, **said))
         return configured
@@ -175,38 +191,59 @@ class Policy:
             return None  # Celery's own tasks are meant by their names, never by a glob
         return next((glob for glob in self._configured if fnmatchcase(name, glob)), None)
 
-    def _check(self, task: Any) -> str:
-        """Return the concurrency id of a task whose options are right.
+    def _check(self, task: Any) -> tuple[str, Plan]:
+        """Return the concurrency id, or the name of the family of ids, of a task whose options are right, and its plan.
 
         Raises:
             InvalidOption: An option is wrong.
         """
-        option, limit, bound, observe = (option_of(task, name) for name in TASK_OPTIONS)
-        if is_dynamic(option):
-            id = Family(task.name, option).name
+        said = {name: option_of(task, name) for name in TASK_OPTIONS}
+        limit, bound = said["concurrency_limit"], said["concurrency_max_waiting"]
+        plan = plan_of(task.name, said, UNSET)
+        option = HEADER if said["concurrency"] is None else "concurrency"
+        for other in plan.needs:
+            self.check_id(task.name, other, option)
+        if is_dynamic(plan.option):
+            id = Family(task.name, plan.option, None, plan.family).name
         else:
-            id = self.check_id(task.name, task.name if option is None else option)
-        if limit is not UNSET and not callable(limit):
-            self._check_limit(task.name, limit)
+            id = self.check_id(task.name, plan.option, option)
+        for name in ("concurrency_limit", "concurrency_key_limit"):
+            if said[name] is not UNSET and not callable(said[name]):
+                self._check_limit(task.name, said[name], name)
+        if plan.needs and callable(limit):
+            raise InvalidOption(task.name, "concurrency_limit", limit, "an int of 1 or more, or None for no limit")
         if bound is not UNSET and not check_limit(bound):
             expected = "an int of 1 or more, None for no bound, or no option at all"
             raise InvalidOption(task.name, "concurrency_max_waiting", bound, expected)
+        observe = said["concurrency_observe"]
         if observe is not UNSET and not isinstance(observe, bool):
             raise InvalidOption(task.name, "concurrency_observe", observe, "True, False, or no option at all")
-        return id
+        if observe is not UNSET and plan.needs:
+            expected = (
+                "no such option on a task that takes slots of other ids; the setting concurrency_observe names ids"
+            )
+            raise InvalidOption(task.name, "concurrency_observe", observe, expected)
+        return id, plan
 
     def _add(self, task: Any) -> None:
-        id, option, limit = self._check(task), option_of(task, HEADER), option_of(task, "concurrency_limit")
-        family = family_of(task, option, lambda name: self._app.tasks.get(name)) if is_dynamic(option) else None
+        id, plan = self._check(task)
+        family = None
+        if is_dynamic(plan.option):
+            family = family_of(task, plan.option, lambda name: self._app.tasks.get(name), plan.family)
+        self._check_lane(task.name, id, plan)
         self.remove(task.name)
         if family is not None:
             self.families[task.name] = family
         else:
             self.ids[task.name] = id
-            self.gated |= {id}
-        if limit is not UNSET:
-            self._explicit.setdefault(id, {})[task.name] = limit
-            self._warn_of_difference(id)
+        self._needs[task.name] = id, pack(plan.needs)
+        self._gather()
+        limited = plan.limited if plan.needs else id
+        for about, option in ((limited, "concurrency_limit"), (id, "concurrency_key_limit")):
+            limit = option_of(task, option)
+            if limit is not UNSET:
+                self._explicit.setdefault(about, {})[task.name] = limit
+                self._warn_of_difference(about)
         if task.concurrency_max_waiting is not UNSET:
             self._bounds.setdefault(id, {})[task.name] = task.concurrency_max_waiting
         if task.concurrency_observe is not UNSET:
@@ -218,10 +255,48 @@ class Policy:
         if id is not None:
             self.ids.pop(name, None)
             self.families.pop(name, None)
-            self._explicit.get(id, {}).pop(name, None)
-            self._bounds.get(id, {}).pop(name, None)
-            self._observe.get(id, {}).pop(name, None)
-            self.gated = frozenset(self.ids.values())
+            self._needs.pop(name, None)
+            for said in (*self._explicit.values(), *self._bounds.values(), *self._observe.values()):
+                said.pop(name, None)
+            self._gather()
+
+    def _gather(self) -> None:
+        self._lanes = dict(self._needs.values())
+        others = (limit for needs in self._lanes.values() for limit in unpack(needs))
+        self.gated = frozenset((*self.ids.values(), *others))
+
+    def needs_of(self, id: str, family: str = "") -> str:
+        """Return what a task of an id needs of other limits, as the semaphore writes it; empty for most.
+
+        Args:
+            family: The family of an id that was made for a call.
+        """
+        return self._lanes.get(family or id, "")
+
+    def _check_lane(self, task: str, id: str, plan: Plan) -> None:
+        """Refuse the name of a lane that is the id of other tasks."""
+        needs = pack(plan.needs)
+        for other, (lane, needed) in self._needs.items():
+            if lane == id and needed != needs and other != task:
+                expected = f"other names: {other!r} has the id {id!r}, and needs other slots than this task"
+                raise InvalidOption(task, HEADER, id, expected)
+
+    def check_needs(self) -> None:
+        """Refuse tasks that need more slots than there are, or slots of what nobody else names.
+
+        Raises:
+            InvalidOption: It names the task.
+        """
+        for task, (_, needs) in self._needs.items():
+            for limit, slots in unpack(needs).items():
+                most = self.limit_of(limit)
+                named = limit in self.ids.values() or self.source_of(limit) != "default"
+                if len(unpack(needs)) > 1 and not named:
+                    expected = f"ids with a limit: nobody names one for {limit!r}; say it in concurrency_limits"
+                    raise InvalidOption(task, "concurrency", unpack(needs), expected)
+                if most is not None and slots > most:
+                    expected = f"no more slots of {limit!r} than its limit, {most}"
+                    raise InvalidOption(task, "concurrency", unpack(needs), expected)
 
     def gates(self, name: str) -> bool:
         """Say whether a task is gated."""
@@ -263,6 +338,8 @@ class Policy:
             InvalidOption: A callable limit returned something else than a limit.
         """
         limits = self.settings.limits
+        if not family and self.needs_of(id):
+            return None  # what its tasks need has limits
         if id in limits:
             return limits[id]
         for glob, limit in limits.items():
@@ -305,7 +382,7 @@ class Policy:
         Raises:
             InvalidOption: A callable limit returned something else than a limit.
         """
-        return Known(id, family, self.told(id, family))
+        return Known(id, family, self.told(id, family), self.needs_of(id, family))
 
     def max_waiting_of(self, id: str, family: str = "") -> int | None:
         """Return how many tasks of an id may wait: by its setting, else the lowest explicit one, else the default.
@@ -351,18 +428,18 @@ class Policy:
             queue = self._app.amqp.router.route({}, name).get("queue")
             id = getattr(queue, "name", None)
             if id in self.gated:
-                gated = next(task for task, its in self.ids.items() if its == id)
+                gated = next(task for task, (its, needs) in self._needs.items() if its == id or id in unpack(needs))
                 expected = f"another name: the ordinary task {name!r} is routed to the queue of this name"
                 raise InvalidOption(gated, "concurrency_id", id, expected)
 
     @staticmethod
-    def _check_limit(task: str, limit: Any) -> int | None:
+    def _check_limit(task: str, limit: Any, option: str = "concurrency_limit") -> int | None:
         if not check_limit(limit):
             expected = "an int of 1 or more, None for no limit, or a callable"
-            raise InvalidOption(task, "concurrency_limit", limit, expected)
+            raise InvalidOption(task, option, limit, expected)
         return limit  # type: ignore[no-any-return]  # checked
 
-    def check_id(self, task: str, id: Any) -> str:
+    def check_id(self, task: str, id: Any, option: str = HEADER) -> str:
         """Return what shall be the concurrency id of a task.
 
         Raises:
@@ -380,7 +457,7 @@ class Policy:
             expected = "another name: this is task_default_queue, which workers consume for ordinary tasks"
         else:
             return id
-        raise InvalidOption(task, HEADER, id, expected)
+        raise InvalidOption(task, option, id, expected)
 
     def _warn_of_difference(self, id: str) -> None:
         numbers = {name: limit for name, limit in self._explicit[id].items() if isinstance(limit, int)}

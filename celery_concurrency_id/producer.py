@@ -85,8 +85,8 @@ def announcing(send: Callable[..., Any], policy: Policy) -> Callable[..., Any]:
         if declared is not None:
             declared()
         about = message.headers if "id" in message.headers else message.body
-        kind = kind_of(name, kwargs.get("priority"))
-        announcer.announce(id, *waiting_key(about["id"], about.get("retries")), known.family, known.limit, kind)
+        key, kind = waiting_key(about["id"], about.get("retries")), kind_of(name, kwargs.get("priority"))
+        announcer.announce(id, *key, known.family, known.limit, kind, known.needs)
         return result
 
     return send_task_message

@@ -32,6 +32,12 @@ class ConcurrencyRouter:
             return self._router.route(self._carried(options, name), name, args, kwargs, task_type)
         routed = dict(options)
         id, headers = routed.pop(HEADER, None), routed.get("headers") or {}
+        if id is not None and policy.needs_of(policy.ids.get(name, "")):
+            expected = "no such option: the task needs slots of several limits, or several slots"
+            raise InvalidOption(name, HEADER, id, expected)
+        if "concurrency" in routed:
+            expected = "no such option of a call: it stands on the task, or in concurrency_tasks"
+            raise InvalidOption(name, "concurrency", routed["concurrency"], expected)
         if id is None:
             id = headers.get(HEADER)  # a retry keeps the id that its first message had
         if id is not None:

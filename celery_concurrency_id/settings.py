@@ -14,7 +14,10 @@ from .semaphore.semaphore import SHORT_TIER
 __all__ = ("TASK_OPTIONS", "Settings", "check_limit", "tasks_of")
 
 #: What ``concurrency_tasks`` may say of a task: the options of a ``QueuedTask``.
-TASK_OPTIONS = ("concurrency_id", "concurrency_limit", "concurrency_max_waiting", "concurrency_observe")
+TASK_OPTIONS = (
+    *("concurrency_id", "concurrency_limit", "concurrency_max_waiting", "concurrency_observe"),
+    *("concurrency", "concurrency_slots", "concurrency_key", "concurrency_key_limit"),
+)
 
 #: Seconds: an id must outlive what workers and producers know of it only for a moment.
 SHORTEST_ID_TTL = 4.0

@@ -1,7 +1,8 @@
 """Signals, sent in the worker's main process.
 
-Each has the task as its sender, and the arguments ``request`` (Celery's request), ``concurrency_id`` and ``token``
-(int, the fencing token of the slot). What a receiver raises is logged and goes no further.
+Each has the task as its sender, and the arguments ``request`` (Celery's request), ``concurrency_id``, ``token`` (int,
+the fencing token of the slot) and ``slots`` (how many slots it takes of each limit, by concurrency id). What a receiver
+raises is logged and goes no further.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from celery.utils.dispatch import Signal
 
 __all__ = ("slot_acquired", "slot_lost", "slot_released")
 
-_ARGUMENTS = ["request", "concurrency_id", "token"]
+_ARGUMENTS = ["request", "concurrency_id", "token", "slots"]
 
 #: A task goes to the pool, in a slot.
 slot_acquired = Signal(name="slot_acquired", providing_args=_ARGUMENTS)

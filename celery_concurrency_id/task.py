@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Callable
 
 from celery import Task
@@ -30,6 +31,12 @@ class QueuedTask(Task):  # type: ignore[type-arg]  # generic for type checkers; 
         concurrency_max_waiting: How many may wait: an int of 1 or more, or ``None`` for no bound. Where so many wait, a
             publish raises ``QueueFullError``. Unset: what other tasks of the id say (the lowest holds), else the
             setting ``concurrency_max_waiting``, which is ``None``.
+        concurrency: Slots by concurrency id, for a task that needs several at once: ``{"gpu": 1, "api": 2}``. It gets
+            all of them, or none. In place of ``concurrency_id`` and ``concurrency_limit``.
+        concurrency_slots: Slots of its ``concurrency_id`` that it needs at once; 1.
+        concurrency_key: A template such as ``"{user_id}"``, or a callable that takes the task's arguments. Tasks with
+            the same key have a limit of their own within that of ``concurrency_id``, and the keys take turns.
+        concurrency_key_limit: How many tasks with one key may run at once; as ``concurrency_limit``.
 
         concurrency_observe: ``True``: the limit only watches, and stops nothing (see ``Concurrency.observed``), unless
             another task of the id says ``False``. Unset: what other tasks of the id say. The setting
@@ -45,6 +52,10 @@ class QueuedTask(Task):  # type: ignore[type-arg]  # generic for type checkers; 
     concurrency_limit: int | Callable[[str], int | None] | None = UNSET
     concurrency_max_waiting: int | None = UNSET
     concurrency_observe: bool = UNSET
+    concurrency: Mapping[str, int] | None = None
+    concurrency_slots: int = 1
+    concurrency_key: str | Callable[..., Any] | None = None
+    concurrency_key_limit: int | Callable[[str], int | None] | None = UNSET
 
     Request = "celery_concurrency_id.worker.request:GatedRequest"
     Strategy = "celery_concurrency_id.worker.strategy:gated"

@@ -10,9 +10,10 @@ from typing import Any
 from celery import current_task
 from celery.exceptions import SoftTimeLimitExceeded
 
-from .exceptions import SemaphoreUnavailable
+from .exceptions import CannotYield, SemaphoreUnavailable
 from .notes import notes_of
 from .policy import policy_of
+from .semaphore.needs import unpack
 from .semaphore.tasks import GONE, HELD, UNKNOWN, WAITS, Holder, tasks_line
 
 __all__ = ("Yielding", "holder_of", "yield_slot")
@@ -38,6 +39,9 @@ def yield_slot(task: Any = None) -> Yielding:
 
     Returns:
         A context manager; ``as`` says whether a slot was given back.
+
+    Raises:
+        CannotYield: By ``with``: the task takes slots of several limits at once.
     """
     return Yielding(task if task is not None else current_task)
 
@@ -62,6 +66,9 @@ class Yielding:
         if holder is None:
             return False
         request = self._task.request
+        needs = getattr(request, "concurrency_needs", "")
+        if needs:
+            raise CannotYield(self._task.name, unpack(needs))
         depth = getattr(request, "concurrency_yields", 0)
         request.concurrency_yields = depth + 1
         if depth:

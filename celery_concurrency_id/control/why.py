@@ -8,10 +8,11 @@ from ..exceptions import SemaphoreUnavailable
 from ..policy import policy_of
 from ..producer import waiting_key
 from ..semaphore.connect import redacted
+from ..semaphore.needs import unpack
 from ..semaphore.operator import OperatorVerbs
 from .broker import broker_problem
 from .expected import Expected
-from .look import details, known_ids, line_to, place_of
+from .look import details, known_ids, line_to, place_of, statuses
 from .positions import most_retries, positions_of
 from .views import Holder, IdDetails, Pause, Position, Waiting, Why
 
@@ -29,6 +30,7 @@ def explain(app: Any, task: str) -> Why:
         with line_to(app) as line:
             found = _in_redis(app, task, line)
             recovery = line.overview(["-"]).recovery
+            lacking = _lacking(app, line, found[0].status.id) if found is not None else []
     except SemaphoreUnavailable as exc:
         where = redacted(policy_of(app).settings.url)
         said = f"Redis at {where}, which holds the slots, cannot be reached ({exc}): no task with a limit starts"
@@ -41,7 +43,7 @@ def explain(app: Any, task: str) -> Why:
     assert place is not None
     position = _position(app, task, about.status.id)
     rank = place.rank if position is None or position.rank is None else position.rank
-    reasons = (*also, *_waiting(about, rank, recovery), *_starts(position))
+    reasons = (*also, *lacking, *_waiting(about, rank, recovery, bool(lacking)), *_starts(position))
     return Why(task, "waiting", reasons, about.status.id, place, None, about, position)
 
 
@@ -59,6 +61,20 @@ def _in_redis(app: Any, task: str, line: OperatorVerbs) -> tuple[IdDetails, Wait
         now = line.overview([places[0].id]).time
         return details(app, line, places[0].id, 3), place_of(places[0], now), None
     return None
+
+
+def _lacking(app: Any, line: OperatorVerbs, id: str) -> list[str]:
+    """Return what tasks of an id lack of the slots of others that they need."""
+    needs = unpack(line.overview([id]).rows[0].fields.get("needs", ""))
+    reasons = []
+    for status in statuses(app, line, needs):
+        slots, taken = needs[status.id], status.running
+        what = f"it needs {slots} slot{'s' if slots > 1 else ''} of {status.id!r}"
+        if status.pause:
+            reasons.append(f"{what}, which is paused {_by(status.pause)}")
+        elif status.limit is not None and status.limit - taken < slots:
+            reasons.append(f"{what} ({status.source}): {taken} of {status.limit} are taken")
+    return reasons
 
 
 def _position(app: Any, task: str, id: str) -> Position | None:
@@ -90,7 +106,7 @@ def _running(holder: Holder) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _waiting(about: IdDetails, rank: int, recovery: float) -> list[str]:
+def _waiting(about: IdDetails, rank: int, recovery: float, lacks: bool) -> list[str]:
     status, reasons = about.status, list[str]()
     id, limit = status.id, "no limit" if status.limit is None else f"limit {status.limit}"
     if status.pause:
@@ -108,7 +124,7 @@ def _waiting(about: IdDetails, rank: int, recovery: float) -> list[str]:
         ]
     if rank:
         reasons.append(f"{rank} of {status.waiting} waiting tasks are ahead of it")
-    if not (status.pause or full or recovery) and status.workers:
+    if not (status.pause or full or recovery or lacks) and status.workers:
         reasons.append(
             f"a slot of {id!r} is free ({limit}, {status.running} taken): the {status.workers} workers that serve it "
             "have no free process, thread or greenlet, or will have fetched it in a moment"

@@ -53,11 +53,13 @@ class Announcer:
         self._backlog = Backlog()
         self._at_exit = False
 
-    def announce(self, id: str, task: str, retries: int, family: str = "", limit: int = 0, kind: str = "") -> None:
-        """Say that a task was published to an id's queue; ``family`` and ``limit`` of an id made for the call."""
-        heard, _ = self._try(lambda line: line.send(id, task, retries, family, limit, kind))
+    def announce(
+        self, id: str, task: str, retries: int, family: str = "", limit: int = 0, kind: str = "", needs: str = ""
+    ) -> None:
+        """Say that a task was published to an id's queue; ``family``, ``limit``, ``needs``: of one made for it."""
+        heard, _ = self._try(lambda line: line.send(id, task, retries, family, limit, kind, needs))
         if family and not heard:
-            self._keep(Known(id, family, limit))
+            self._keep(Known(id, family, limit, needs))
 
     def knows(self, known: Known) -> bool:
         """Say whether Redis was told of an id lately, so that its queue exists and nobody is about to delete it."""
@@ -193,7 +195,9 @@ def _say_last(announcer: weakref.ref[Announcer]) -> None:
 class Silent:
     """For a producer that knows the tasks, but not the Redis that holds the semaphore."""
 
-    def announce(self, id: str, task: str, retries: int, family: str = "", limit: int = 0, kind: str = "") -> None:
+    def announce(
+        self, id: str, task: str, retries: int, family: str = "", limit: int = 0, kind: str = "", needs: str = ""
+    ) -> None:
         """Say nothing."""
 
     def knows(self, known: Known) -> bool:

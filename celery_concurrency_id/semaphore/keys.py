@@ -19,7 +19,10 @@ key                       type    holds
 ``fleets``                set     fleets with a live worker
 ``members:FLEET``         set     workers of a fleet
 ``serves:FLEET``          set     ids, and families of ids, that a fleet's workers serve
-``ready:FLEET``           zset    ids with a free slot and a waiting task, by since when (us)
+``ready:FLEET``           zset    ids with a free slot and a waiting task, by since when (us); of a limit that several
+                                  ids need, the lines whose first may go, as ``LIMIT WEIGHT``
+``line:FLEET:WEIGHT:ID``  zset    ids with a waiting task that needs so many slots of this id, by since when (us)
+``lines:FLEET``           set     ``LIMIT WEIGHT`` for every line that this fleet ever had
 ``idle:FLEET``            zset    workers with a free place and nothing to do, by since when (us)
 ``id:ID``                 hash    ``limit`` (0: none, negative: it only watches), ``seq`` announcements so far,
                                   ``unseen`` waiting tasks that were not announced, ``fetching`` slots granted but not
@@ -27,11 +30,19 @@ key                       type    holds
                                   when its queue may be about to be deleted; what an operator said: ``override`` the
                                   limit that stands over it, ``override_until`` and ``override_at`` (us),
                                   ``override_by``, ``override_note``; ``paused`` (1), ``paused_at`` (us),
-                                  ``paused_by``, ``paused_note``; ``kind`` the usual kind of its waiting tasks:
-                                  priority, a blank, the task's name
+                                  ``paused_by``, ``paused_note``; where tasks need slots of other ids: ``needs`` what
+                                  one task does (``LIMIT WEIGHT ...``); where others need its slots: ``weights``, how
+                                  many at once; of both, while they wait: ``since`` (us), ``stands`` for which limit,
+                                  ``passed`` how often it was passed over, ``fits`` (us) since when it could start;
+                                  ``kind`` the usual kind of its waiting tasks: priority, a blank, the task's name
 ``controlled``            zset    ids with an override or a pause, by when that ends by itself (us; inf: never)
-``slots:ID``              hash    token to ``worker|state|since|task``, and after a NUL the task's name
-``away:ID``               hash    token to the same, for slots that their tasks have given back for a while
+``slots:ID``              hash    token to ``worker|state|since|task``, and after a NUL the task's name; of slots that
+                                  tasks of another id took with theirs, ``TOKEN.NUMBER`` to ``worker|u|since|that id``
+``took:ID``               hash    token to what was taken with it, as in ``needs``
+``hungry:ID``             zset    ids for which younger ones leave slots of this one free, by since when (us)
+``hungry``                zset    all of those
+``away:ID``               hash    token to the same as in ``slots:ID``, for slots that their tasks have given back for
+                                  a while
 ``back:ID``               zset    tokens of those whose tasks want them again, by since when (us)
 ``came:TOKEN``            list    wakes the task that waits for its slot; 10 s
 ``blocked:ID``            hash    token to ``at|task:retries``: holders that wait for a task which waits; 10 s

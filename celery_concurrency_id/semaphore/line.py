@@ -89,7 +89,7 @@ class Line:
     def _tell_unsaid(self) -> None:
         args, self._sent = self._sent, None
         if args is not None and args[3]:
-            self._unsaid(Known(args[0], args[3], args[4]))
+            self._unsaid(Known(args[0], args[3], args[4], args[6]))
 
     def close(self) -> None:
         """Drop the connection."""

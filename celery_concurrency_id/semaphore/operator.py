@@ -47,7 +47,8 @@ class Overview(NamedTuple):
 
 class SlotRow(NamedTuple):
     """A slot; ``heard`` is when its worker was last heard, ``task`` is empty while one is fetched into it; ``name`` is
-    that of the task, empty where it is not known."""
+    that of the task, empty where it is not known. ``lane`` is the id in whose queue that task was; ``units``, how many
+    slots of the id looked at it takes."""
 
     token: str
     worker: str
@@ -56,6 +57,8 @@ class SlotRow(NamedTuple):
     since: float
     heard: float | None
     name: str = ""
+    lane: str = ""
+    units: int = 1
 
 
 class WaitingRow(NamedTuple):
@@ -95,7 +98,10 @@ class OperatorVerbs:
     def holders(self, id: str, head: int) -> tuple[float, list[SlotRow], list[WaitingRow]]:
         """Return the time, who holds the slots of an id, and what waits first."""
         at, slots, waiting = self._client.call("holders", id, head)
-        found = [_slot(_text(token), _text(record), _text(host), heard) for token, record, host, heard in slots]
+        found = [
+            _slot(_text(token), _text(record), _text(host), heard, _text(lane), units)
+            for token, record, host, heard, lane, units in slots
+        ]
         first = [_waiting(id, _text(waiting[i]), i // 3, *waiting[i + 1 : i + 3]) for i in range(0, len(waiting), 3)]
         return at / 1e6, sorted(found, key=lambda slot: slot.since), first
 
@@ -143,7 +149,7 @@ class OperatorVerbs:
 
 _FIELDS = (
     *("limit", "override", "override_until", "override_by", "override_note", "override_at"),
-    *("paused", "paused_by", "paused_note", "paused_at", "seq", "unseen"),
+    *("paused", "paused_by", "paused_note", "paused_at", "seq", "unseen", "needs"),
 )
 
 
@@ -155,10 +161,11 @@ def _row(id: str, values: list[Any], running: int, waiting: int, since: Any, wor
     return Row(id, 0 if observes else said, fields, running, waiting, unseen, seq, _time(since), int(workers), observes)
 
 
-def _slot(token: str, record: str, host: str, heard: Any) -> SlotRow:
+def _slot(token: str, record: str, host: str, heard: Any, lane: str = "", units: int = 1) -> SlotRow:
     worker, state, since, rest = record.split("|", 3)
     task, _, name = rest.rpartition("\0") if "\0" in rest else (rest, "", "")
-    return SlotRow(token, worker, host, task if state == "r" else "", int(since) / 1e6, _time(heard), name)
+    running = task if state in "rR" else ""
+    return SlotRow(token, worker, host, running, int(since) / 1e6, _time(heard), name, lane, units)
 
 
 def _waiting(id: str, member: str, rank: int, since: Any, kind: Any) -> WaitingRow:

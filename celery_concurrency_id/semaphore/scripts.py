@@ -39,4 +39,5 @@ def load(verb: str) -> Script:
     """Read a verb's script from the package's data."""
     folder = files(__package__).joinpath("lua")
     prelude = folder.joinpath("_prelude.lua").read_text(encoding="utf-8")
-    return Script(verb, prelude + folder.joinpath(f"{verb}.lua").read_text(encoding="utf-8"))
+    lanes = folder.joinpath("_lanes.lua").read_text(encoding="utf-8")
+    return Script(verb, prelude + lanes + folder.joinpath(f"{verb}.lua").read_text(encoding="utf-8"))

@@ -32,7 +32,8 @@ class Report(NamedTuple):
 
 class Grant(NamedTuple):
     """A slot acquired: its id and token, announcements so far, claimable tasks left, whether to keep it when its task
-    ends, whether to fetch ahead for it, and the family of an id that was made for a call."""
+    ends, whether to fetch ahead for it, the family of an id that was made for a call, and what the slot takes of other
+    limits."""
 
     id: str
     token: str
@@ -41,14 +42,17 @@ class Grant(NamedTuple):
     keep: bool
     ahead: bool
     family: str = ""
+    needs: str = ""
 
 
 class Known(NamedTuple):
-    """An id that was made for a call, its family, and its limit (0: no limit)."""
+    """An id that was made for a call, its family, its limit (0: no limit), and what one of its tasks needs of other
+    limits, as ``"LIMIT WEIGHT LIMIT WEIGHT"``."""
 
     id: str
     family: str
     limit: int
+    needs: str = ""
 
 
 class Verdict(NamedTuple):
@@ -77,7 +81,7 @@ class Turn:
         return replace(
             self,
             verdicts=tuple(Verdict(each.token, False, each.held, each.claimable, False) for each in self.verdicts),
-            grants=tuple(Grant(each.id, each.token, each.seq, each.claimable, False, False) for each in self.grants),
+            grants=tuple(Grant(*each[:4], False, False, *each[6:]) for each in self.grants),
         )
 
 
@@ -126,11 +130,11 @@ class Semaphore:
         host: str,
         fleet: str,
         lease: float,
-        held: Iterable[tuple[str, str, str]],
+        held: Iterable[tuple[str, str, str, str]],
         away: Collection[str] = (),
     ) -> Joined:
-        """Begin a lease of ``lease`` seconds with the slots held, each as id, token and task; ``away`` are the tokens
-        of those that their tasks have given back for a while."""
+        """Begin a lease of ``lease`` seconds with the slots held, each as id, token, task and what it takes of other
+        limits; ``away`` are the tokens of those that their tasks have given back for a while."""
         slots = [(*slot, int(slot[1] in away)) for slot in held]
         self._client.connect()
         serve, recovery, lost, began = self._client.call(
@@ -147,12 +151,21 @@ class Semaphore:
         )
         return Joined(bool(serve), recovery / 1000, tuple(_text(token) for token in lost), bool(began))
 
-    def serve(self, fleet: str, limits: Mapping[str, int], families: Iterable[str] = ()) -> None:
-        """Say which ids a fleet serves, the limit of each (0: no limit), and which families of ids it serves."""
-        pairs: list[tuple[str, Any]] = [*limits.items(), *((family, "") for family in families)]
-        for start in range(0, len(pairs), _SERVE_CHUNK):
-            chunk = pairs[start : start + _SERVE_CHUNK]
-            self._client.call("serve", fleet, *(part for pair in chunk for part in pair))
+    def serve(
+        self,
+        fleet: str,
+        limits: Mapping[str, int],
+        families: Iterable[str] = (),
+        needs: Mapping[str, str] | None = None,
+    ) -> None:
+        """Say which ids a fleet serves, the limit of each (0: no limit, negative: it only
+        watches), which families of ids it serves, and what the
+        tasks of an id need of other limits."""
+        each: list[tuple[str, Any, str]] = [(id, limit, (needs or {}).get(id, "")) for id, limit in limits.items()]
+        each += [(family, "", "") for family in families]
+        for start in range(0, len(each), _SERVE_CHUNK):
+            chunk = each[start : start + _SERVE_CHUNK]
+            self._client.call("serve", fleet, *(part for one in chunk for part in one))
 
     def adopt(self) -> None:
         """See which of the ids that were made for calls are ready, now that their families are served."""
@@ -191,8 +204,8 @@ class Semaphore:
             status,
             tuple(Verdict(_text(token), keep > 0, keep >= 0, left, keep == 2) for token, keep, left in reply[1]),
             tuple(
-                Grant(_text(id), _text(token), seq, left, keep > 0, keep == 2, _text(family))
-                for id, token, seq, left, keep, family in reply[2]
+                Grant(_text(id), _text(token), seq, left, keep > 0, keep == 2, _text(family), _text(needs))
+                for id, token, seq, left, keep, family, needs in reply[2]
             ),
             reply[3] / 1000,
             reply[4] == 1,
@@ -239,9 +252,12 @@ class Semaphore:
             reply[9],
         )
 
-    def announce(self, id: str, task: str, retries: int, family: str = "", limit: int = 0, kind: str = "") -> None:
-        """Say that a task was published to an id's queue; ``family`` and ``limit`` of an id made for the call."""
-        self._client.call("announce", id, task, retries, family, limit, kind)
+    def announce(
+        self, id: str, task: str, retries: int, family: str = "", limit: int = 0, kind: str = "", needs: str = ""
+    ) -> None:
+        """Say that a task was published to an id's queue; ``family``, ``limit`` and ``needs`` of an id made for the
+        call."""
+        self._client.call("announce", id, task, retries, family, limit, kind, needs)
 
     def reserve(self, id: str, task: str, retries: int, most: int) -> tuple[bool, int]:
         """Take a place among the waiting tasks of an id, of whom there may be so many; say whether there was one, and

@@ -16,6 +16,7 @@ from ..notes import Notes
 from ..policy import policy_of
 from ..queues import dedicated_queue, dynamic_queue
 from ..semaphore.client import Client
+from ..semaphore.needs import NO_LANE, unpack
 from ..semaphore.semaphore import semaphore
 from . import checks, commands, compat, inspect  # noqa: F401  # those two register commands
 from .children import Children
@@ -71,11 +72,15 @@ class Concurrency(bootsteps.StartStopStep):
             raise UnsupportedBroker(transport, "Redis (also by Sentinel) or RabbitMQ as the broker")
         policy.check_routes()
         self._settings = policy.settings
+        policy.check_needs()
         self._figures = figures_of(self._settings, c.hostname)
         trace_waiting()  # before the pool forks
-        limits = {id: policy.told(id) for id in policy.limits() if id in set(self._ids)}
+        needs = {id: policy.needs_of(id) for id in [*self._ids, *families]}
+        others = {limit for needed in needs.values() for limit in unpack(needed)} - set(self._ids)
+        needs.update(dict.fromkeys(others, NO_LANE))
+        limits = {id: policy.told(id) for id in policy.limits() if id in {*self._ids, *others}}
         worker = uuid4().hex
-        self._directory = Directory(families, self._settings.id_ttl, policy.told)
+        self._directory = Directory(families, self._settings.id_ttl, policy.told, policy.needs_of)
         self._loop: Any = HubLoop(c.hub) if c.hub is not None else ThreadLoop()
         self._mailbox = Mailbox(
             self._settings.url, self._settings.namespace, worker, self._mail, self._settings.options
@@ -97,6 +102,7 @@ class Concurrency(bootsteps.StartStopStep):
             self,
             self._directory,
             self._notes,
+            needs,
         )
         self._children = Children(self._child_died) if c.hub is not None else None
         original = c.on_task_request

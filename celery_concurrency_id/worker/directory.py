@@ -28,12 +28,20 @@ class Directory:
         families: Names of the families that the worker serves.
         ttl: Seconds after which an id that nobody uses is forgotten.
         limit_of: Returns the limit of an id of a family.
+        needs_of: Returns what its tasks need of other limits.
     """
 
-    def __init__(self, families: Iterable[str], ttl: float, limit_of: Callable[[str, str], int | None]) -> None:
+    def __init__(
+        self,
+        families: Iterable[str],
+        ttl: float,
+        limit_of: Callable[[str, str], int | None],
+        needs_of: Callable[[str, str], str] = lambda id, family: "",
+    ) -> None:
         self.families = tuple(families)
         self._ttl = ttl
         self._limit_of = limit_of
+        self._needs_of = needs_of
         self._families: OrderedDict[str, tuple[str, float]] = OrderedDict()
         self._lock = threading.Lock()
         self._forgets_after = monotonic() + min(ttl, _PATIENCE)
@@ -77,7 +85,7 @@ class Directory:
         known = []
         for id, family in self._lately():
             try:
-                known.append(Known(id, family, self._limit_of(id, family) or 0))
+                known.append(Known(id, family, self._limit_of(id, family) or 0, self._needs_of(id, family)))
             except Exception:
                 logger.exception("concurrency: no limit for id %r of %r", id, family)
         return known

@@ -30,7 +30,6 @@ class SlotEvents:
     def _tell(self, event: str, signal: Any, slot: Slot, request: Any) -> None:
         dispatcher = self._consumer.event_dispatcher
         if dispatcher is not None and dispatcher.enabled:
-            told = {"concurrency_id": slot.id, "token": int(slot.token)}
-            dispatcher.send(event, uuid=request.id, name=request.name, **told)
+            dispatcher.send(event, uuid=request.id, name=request.name, **slot.told)
         if signal.receivers:
-            signal.send(sender=request.task, request=request, concurrency_id=slot.id, token=int(slot.token))
+            signal.send(sender=request.task, request=request, **slot.told)

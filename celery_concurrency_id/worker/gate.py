@@ -146,7 +146,7 @@ class Gate:
                 if not verdict.held:
                     self._lost(frozenset([verdict.token]))
         for grant in turn.grants:
-            slot = Slot(grant.id, grant.token, grant.seq, grant.keep, grant.ahead)
+            slot = Slot(grant.id, grant.token, grant.seq, grant.keep, grant.ahead, grant.needs)
             self._looks.granted(slot)
             self._slots[grant.token] = slot
             self._holding[grant.id] += 1

@@ -46,6 +46,7 @@ class Link:
             ``released(token)``, in that of the mailbox.
         directory: What is remembered of ids that were made for calls.
         notes: What tasks say of slots that they have given back for a while.
+        needs: What the tasks of some of these ids need of other limits.
     """
 
     def __init__(
@@ -59,11 +60,13 @@ class Link:
         owner: Any,
         directory: Directory,
         notes: Notes | None = None,
+        needs: Mapping[str, str] | None = None,
     ) -> None:
         self._semaphore = semaphore
         self._host = host
         self._fleet = fleet
         self._limits = dict(limits)
+        self._needs = dict(needs or {})
         self._lease = lease
         self._mailbox_ready = mailbox_ready
         self._owner = owner
@@ -78,7 +81,7 @@ class Link:
         self._lengths: dict[str, int] = {}
         self._beat_now = False
         self._nudged = False
-        self._held: dict[str, tuple[str, str]] = {}
+        self._held: dict[str, tuple[str, str, str]] = {}
         #: Slots given back of which the semaphore does not know yet: to it, they are held.
         self._leaving: set[str] = set()
         #: How often the lease has begun; what was granted before the last time counts only once the owner knows of it.
@@ -118,7 +121,7 @@ class Link:
                     self._leaving.add(report.token)
                 urgent = True
             elif report.kind == "start" and report.token in self._held:
-                self._held[report.token] = (report.id, report.task)
+                self._held[report.token] = (report.id, report.task, self._held[report.token][2])
             self._reports.append(report)
             if urgent:
                 self._urgent = True
@@ -265,12 +268,12 @@ class Link:
         self._mailbox_ready(1.0)
         sent = self._clock()
         with self._news:
-            held = [(id, token, task) for token, (id, task) in self._held.items()]
+            held = [(id, token, task, needs) for token, (id, task, needs) in self._held.items()]
             self._leaving.clear()  # what is not said to be held is free
         away = self._notes.away() if self._notes is not None else ()
         joined = self._semaphore.join(self._host, self._fleet, self._lease, held, away)
         if joined.serve or not self._served:
-            self._semaphore.serve(self._fleet, self._limits, self._directory.families)
+            self._semaphore.serve(self._fleet, self._limits, self._directory.families, self._needs)
             self._served = True
         self._adopts = self._adopts or joined.serve
         if self._adopts:
@@ -312,7 +315,7 @@ class Link:
                     turn = replace(turn, grants=())
                     self._urgent = True
                 for grant in turn.grants:
-                    self._held[grant.token] = (grant.id, "")
+                    self._held[grant.token] = (grant.id, "", grant.needs)
                 gone = {each.token for each in turn.verdicts if not each.held and each.token in self._held}
             if gone:
                 # Somebody deleted them: what becomes of them is for the next join to say.
@@ -352,7 +355,7 @@ class Link:
             logger.warning("concurrency: %d entries of the semaphore were wrong, and were set right", beat.repaired)
         if beat.serve:
             logger.warning("concurrency: the semaphore had no limit for some ids; it is told again")
-            self._semaphore.serve(self._fleet, self._limits, self._directory.families)
+            self._semaphore.serve(self._fleet, self._limits, self._directory.families, self._needs)
         if beat.invited:
             self._owner.invited()
         if beat.cursor >= 0:

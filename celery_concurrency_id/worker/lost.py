@@ -46,7 +46,7 @@ class LostSlots:
             slot.id,
             "is killed and starts over" if self._terminate else "goes on, beside the limit",
         )
-        told = {"concurrency_id": slot.id, "token": int(slot.token)}
+        told = slot.told
         if self._consumer.event_dispatcher:
             self._consumer.event_dispatcher.send("concurrency-slot-lost", uuid=request.id, name=request.name, **told)
         slot_lost.send(sender=request.task, request=request, **told)

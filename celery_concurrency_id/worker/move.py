@@ -108,9 +108,9 @@ class Mover:
         task_id = headers.get("id")
         if task_id is None and isinstance(message.payload, dict):
             task_id = message.payload.get("id")
-        about = (known.family, known.limit) if known is not None else ()
+        about = {} if known is None else {"family": known.family, "limit": known.limit, "needs": known.needs}
         key = waiting_key(task_id, headers.get("retries"))
-        policy.announcer.announce(id, *key, *about, kind=kind_of(name, priority))
+        policy.announcer.announce(id, *key, **about, kind=kind_of(name, priority))
         logger.debug("concurrency: moved task %s to its queue %r", task_id, id)
 
     def _publish(self, body: Any, **options: Any) -> None:

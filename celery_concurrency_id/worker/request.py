@@ -72,6 +72,7 @@ class GatedRequest(_Request):  # type: ignore[misc]  # see _Request
         self._request_dict["concurrency_worker"] = self.concurrency_gate.worker
         self._request_dict["concurrency_slot"] = slot.token
         self._request_dict["concurrency_id"] = slot.id
+        self._request_dict["concurrency_needs"] = slot.needs
         self._request_dict["concurrency_token"] = int(slot.token or 0)
 
     def note_wait(self) -> None:

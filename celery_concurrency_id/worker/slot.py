@@ -5,6 +5,9 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
+from ..lanes import lane_of
+from ..semaphore.needs import unpack
+
 __all__ = ("Slot", "State")
 
 
@@ -36,6 +39,7 @@ class Slot:
         pid: The process that runs it, once one has accepted it.
         since: When the task was handed to the pool, by the worker's clock.
         ended: When the task before ended, by the same clock, where somebody counts; None for a slot that is new.
+        needs: Slots that it takes of other limits, as the semaphore writes it; empty for most.
         short_since: Since when it stands open without a place for its next task, by the worker's clock; None where it
             does not.
     """
@@ -48,6 +52,7 @@ class Slot:
         "id",
         "keep",
         "looks",
+        "needs",
         "pid",
         "request",
         "result",
@@ -58,12 +63,15 @@ class Slot:
         "token",
     )
 
-    def __init__(self, id: str, token: str = "", seq: int = 0, keep: bool = False, ahead: bool = False) -> None:
+    def __init__(
+        self, id: str, token: str = "", seq: int = 0, keep: bool = False, ahead: bool = False, needs: str = ""
+    ) -> None:
         self.id = id
         self.token = token
         self.seq = seq
         self.keep = keep
         self.ahead = ahead
+        self.needs = needs
         self.began = False
         self.fresh = True
         self.state = State.OPEN
@@ -74,3 +82,11 @@ class Slot:
         self.since = 0.0
         self.ended: float | None = None
         self.short_since: float | None = None
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What events and signals tell of it."""
+        slots = unpack(self.needs)
+        if self.id != lane_of(slots):
+            slots[self.id] = 1
+        return {"concurrency_id": self.id, "token": int(self.token), "slots": slots}

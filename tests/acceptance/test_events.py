@@ -57,6 +57,8 @@ def test_events_and_signals_tell_of_each_slot_taken_and_freed(make_setup: Callab
     setup = make_setup("--task-events", broker=broker, harness_signals=True)
     with Listener(setup) as listener:
         results = setup.send_many("one", 3)
+        several = {"left_right": {"left": 1, "right": 2}, "api": {"api": 1, "api/7": 1}}
+        results += [setup.send("left_right"), setup.send("api", "7")]
         setup.wait_ended(results)
         wait(
             lambda: all(len(listener.of(result.id)) == 2 for result in results),
@@ -71,9 +73,14 @@ def test_events_and_signals_tell_of_each_slot_taken_and_freed(make_setup: Callab
     for result in results:
         first, last = listener.of(result.id)
         assert (first["type"], last["type"]) == ("concurrency-slot-acquired", "concurrency-slot-released")
-        assert first["name"] == last["name"] == "one"
-        assert first["concurrency_id"] == last["concurrency_id"] == "one"
+        slots = several.get(first["name"], {"one": 1})
+        assert first["name"] == last["name"]
+        assert first["slots"] == last["slots"] == slots
+        assert first["concurrency_id"] == last["concurrency_id"]
         assert first["token"] == last["token"] > 0
+        if slots != {"one": 1}:
+            continue
+        assert first["concurrency_id"] == first["name"] == "one"
         signals = [line for line in told if line["event"] in SIGNALS and line["task"] == result.id]
         assert [line["event"] for line in signals] == list(SIGNALS)
         assert {(line["concurrency_id"], line["token"]) for line in signals} == {("one", first["token"])}

@@ -18,7 +18,7 @@ from celery_concurrency_id.semaphore import line as producers_line
 from celery_concurrency_id.semaphore import operator, positions, scripts
 from celery_concurrency_id.semaphore.connect import connect, is_redis_url
 from celery_concurrency_id.semaphore.semaphore import RECOVERY_MS, SHORT_TIER
-from celery_concurrency_id.settings import Settings
+from celery_concurrency_id.settings import TASK_OPTIONS, Settings
 from celery_concurrency_id.worker import ahead, compat, figures, link, parking
 from docs.samples import PAGES, ROOT, text_of
 from faults.matrix import CAMPAIGN
@@ -49,7 +49,7 @@ def test_every_setting_is_in_the_table_with_its_default(page: str, heading: str)
             assert said == "{}"
         elif field.default is not dataclasses.MISSING:
             assert said.replace('"', "'") == repr(field.default)
-    unknown = set(table) - {"option", "setting", "concurrency_id", "concurrency_limit", "concurrency_max_waiting"}
+    unknown = set(table) - {"option", "setting", *TASK_OPTIONS}
     assert not unknown, "a setting that does not exist"
 
 

@@ -66,13 +66,30 @@ class Sweep:
             id: The concurrency id; all tasks together without it.
             killed: Ids of tasks whose processes the test killed.
         """
-        killed = set(killed)
+        return self._highest([(run, 1) for run in self.runs(id)], set(killed))
+
+    def peak_slots(self, slots: dict[str, int], killed: Iterable[str] = ()) -> int:
+        """The highest number of slots of a limit that were taken at once.
+
+        Args:
+            slots: How many each task takes, by what the truth calls its id; a name that ends with ``/`` is that of all
+                that begin so.
+        """
+        taken = []
+        for run in self.runs():
+            name = str(run.id)
+            count = slots.get(name, slots.get(name.partition("/")[0] + "/", 0))
+            taken.append((run, count))
+        return self._highest(taken, set(killed))
+
+    @staticmethod
+    def _highest(taken: list[tuple[Run, int]], killed: set[str]) -> int:
         changes = []
-        for run in self.runs(id):
+        for run, count in taken:
             end = run.end
             if end is None:
                 end = run.last_alive if run.task in killed else FOREVER
-            changes += [(run.start, 1), (end, -1)]
+            changes += [(run.start, count), (end, -count)]
         now = highest = 0
         for _, change in sorted(changes):  # at equal times the end comes first
             now += change

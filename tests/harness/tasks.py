@@ -69,6 +69,11 @@ def for_tenant(self: Task, tenant: str = "nobody", log: str | None = None, **opt
     return work(self, log=log or f"tenant-{tenant}", **options)
 
 
+def for_user(self: Task, user: str, **options: Any) -> Any:
+    """Work for a user, who may have so much done at once."""
+    return work(self, log=f"api/{user}", **options)
+
+
 def retrying_for_tenant(self: Task, tenant: str, tag: Any = None, log: str | None = None) -> Any:
     """Fail once, then go on for another tenant: the id is that of the first."""
     with truth.Run(self, tag, log or f"tenant-{tenant}"):
@@ -208,6 +213,27 @@ def define(app: Celery, base: type[Task] | None, many: int = 0) -> None:
     gated(for_tenant, "late_tenant", "tenant-{tenant}", log_id=None, acks_late=True)
     gated(retrying_for_tenant, "retrying_tenant", "tenant-{tenant}", log_id=None)
     gated(work, "account", account_of, limit_of_account, log_id=None)
+
+    # Several slots at once: of one limit, and of two, which two tasks name the other way round.
+    def several(function: Any, name: str, log: str | None, **options: Any) -> None:
+        add(function, name=name, log_id=log, **({"base": base, **options} if base is not None else {}))
+
+    gated(work, "narrow4", "wide4", 4)
+    several(work, "wide4", "wide4:4", concurrency_id="wide4", concurrency_slots=4)
+    gated(work, "left", "left", 2)
+    gated(work, "right", "right", 3)
+    several(work, "left_right", "left+right:2", concurrency={"left": 1, "right": 2})
+    several(work, "right_left", "left:2+right", concurrency={"right": 1, "left": 2})
+    # A total, and a limit for each user.
+    several(
+        for_user,
+        "api",
+        None,
+        concurrency_id="api",
+        concurrency_limit=5,
+        concurrency_key="{user}",
+        concurrency_key_limit=2,
+    )
 
     add(work, name="ordinary", log_id=None)
     add(collect, name="gather", log_id=None)

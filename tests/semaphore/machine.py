@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from semaphore.peer import NEVER_SENT, REPLY_LOST, Peer
-from semaphore.world import FLEETS, IDS, World
+from semaphore.world import FLEETS, IDS, LANE_IDS, World
 
 picks = st.integers(0, 1000)
 ids = st.sampled_from(IDS)
@@ -281,3 +281,37 @@ class SemaphoreMachine(RuleBasedStateMachine):
             self.world.settle()
         finally:
             self.world.close()
+
+
+lane_ids = st.sampled_from(LANE_IDS)
+
+
+class LaneMachine(SemaphoreMachine):
+    """The same where many tasks need several slots at once."""
+
+    def make_world(self) -> World:
+        return World(self.redis_url, lanes=True)
+
+    @rule(id=lane_ids, announced=st.sampled_from(["now", "now", "now", "early", "late", "never"]))
+    def publish(self, id: str, announced: str) -> None:
+        self.world.publish(id, announced)
+
+    @rule(id=lane_ids, other=lane_ids, announced=st.sampled_from(["now", "late", "early"]))
+    def more_work_than_slots(self, id: str, other: str, announced: str) -> None:
+        for each, how in ((id, announced), (other, "now"), (id, "now"), (other, "now")):
+            self.world.publish(each, how)
+        for peer in self.world.alive():
+            self.world.turn(peer, want=2)
+
+    @rule(id=lane_ids, most=st.integers(1, 4), twice=st.booleans())
+    def reserve(self, id: str, most: int, twice: bool) -> None:
+        self.world.reserve(id, most, twice)
+
+    @rule(
+        id=lane_ids,
+        pick=picks,
+        event=st.sampled_from(["raise", "lower", "unlimited", "for a time", "reset", "pause", "resume", "look"]),
+        seldom=st.integers(0, 1),
+    )
+    def operator(self, id: str, pick: int, event: str, seldom: int) -> None:
+        super().operator(id, pick, event, seldom)

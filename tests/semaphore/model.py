@@ -27,6 +27,9 @@ AUDIT_US = 1_000_000
 EARLY_US = 30_000_000
 #: How long a task that came earlier may keep one from having its slot again although nobody has room for it.
 WANTED_US = 500_000
+#: Times that a lane is passed over before younger ones leave it what it needs, and how long they do so although it
+#: could start, in microseconds.
+PATIENCE, GRACE_US = 3, 1_000_000
 #: How long a place in a bounded queue is kept for a task whose announcement has not come, in microseconds, and how
 #: long that task may be taken for one that is in the queue.
 RESERVED_US, ON_THEIR_WAY_US = 10_000_000, 5_000_000
@@ -39,6 +42,19 @@ class Slot:
     worker: str
     running: bool
     task: str
+    needs: str = ""
+
+
+def parts(needs: str) -> list[tuple[str, int]]:
+    """Return each limit that a task needs, and how many slots of it."""
+    words = needs.split()
+    return [(limit, int(weight)) for limit, weight in zip(words[::2], words[1::2])]
+
+
+class Ids(dict[str, "Id"]):
+    def __missing__(self, name: str) -> Id:
+        self[name] = Id(self, name)
+        return self[name]
 
 
 @dataclass
@@ -46,11 +62,21 @@ class Id:
     """One concurrency id; ``limit`` is None until somebody says it, and 0 for no limit. One that was made for a call
     has a ``family``, and its queue may be about to be deleted until ``retiring``.
 
-    ``override`` and ``pause`` are what an operator said: fields of Redis' hash.
+    ``override`` and ``pause`` are what an operator said: fields of Redis' hash. A lane has ``needs``; the limits that
+    lanes need have the ``weights`` with which they are needed. Both stand in line ``since`` they had work, for the
+    limit at which it ``stands``.
     ``waiting`` and ``back`` say since when.
     ``away`` are the slots that their tasks have given back for a while, ``back`` those of them that are wanted again.
     """
 
+    ids: Ids
+    name: str
+    needs: str = ""
+    weights: list[int] = field(default_factory=list)
+    since: int | None = None
+    stands: str = ""
+    passed: int = 0
+    fits: int | None = None
     limit: int | None = None
     family: str = ""
     retiring: int = 0
@@ -88,7 +114,33 @@ class Id:
     def room(self) -> float:
         if self.limit_now is None:
             return 0
-        return math.inf if self.limit_now == 0 else self.limit_now - len(self.slots)
+        return math.inf if self.limit_now == 0 else self.limit_now - len(self.slots) - len(self.units)
+
+    @property
+    def units(self) -> dict[str, tuple[str, str]]:
+        """Slots taken with those of lanes: the worker and the lane."""
+        return {
+            f"{token}.{number + 1}": (slot.worker, lane.name)
+            for lane in list(self.ids.values())
+            for token, slot in lane.slots.items()
+            for limit, weight in parts(slot.needs)
+            if limit == self.name
+            for number in range(weight)
+        }
+
+    @property
+    def in_lines(self) -> bool:
+        return bool(self.needs or self.weights)
+
+    @property
+    def line_needs(self) -> list[tuple[str, int]]:
+        """What it stands in line for: a limit that others need, too, is its own lane."""
+        return parts(self.needs) or [(self.name, 1)]
+
+    @property
+    def waits_in_line(self) -> bool:
+        may = self.limit_now is not None and not self.pause and (self.room > 0 or not self.needs)
+        return self.in_lines and may and self.claimable > 0
 
     @property
     def free(self) -> float:
@@ -96,7 +148,7 @@ class Id:
 
     @property
     def is_ready(self) -> bool:
-        return self.free > 0 and self.claimable > 0
+        return not self.in_lines and self.free > 0 and self.claimable > 0
 
 
 class Heartbeat(NamedTuple):
@@ -144,7 +196,8 @@ class Model:
         self.recover_floor = self.recover_until = 0
         self.fence = 0
         self.awaited: set[str] = set()
-        self.ids: dict[str, Id] = defaultdict(Id)
+        self.ids = Ids()
+        self.hungry: set[str] = set()
         self.leases: dict[str, Lease] = {}
         self.serves: dict[str, set[str]] = defaultdict(set)
         self.families: set[str] = set()
@@ -185,7 +238,13 @@ class Model:
         self._wake()
 
     def join(
-        self, worker: str, run: str, uptime_us: int, fleet: str, lasts: int, held: Iterable[tuple[str, str, str, bool]]
+        self,
+        worker: str,
+        run: str,
+        uptime_us: int,
+        fleet: str,
+        lasts: int,
+        held: Iterable[tuple[str, str, str, str, bool]],
     ) -> tuple[bool, int, list[str], bool]:
         """Return whether to serve, the recovery in ms, the tokens lost and whether a recovery began."""
         self._forgive()
@@ -219,12 +278,14 @@ class Model:
         self.recover_floor = self.now + (1_000_000 if uptime_us < 2_000_000 else 0)
         self.recover_until = self.now + RECOVERY_US
 
-    def _compare_slots(self, worker: str, held: list[tuple[str, str, str, bool]]) -> tuple[list[str], set[str]]:
+    def _compare_slots(self, worker: str, held: list[tuple[str, str, str, str, bool]]) -> tuple[list[str], set[str]]:
         """Return the tokens lost, and the ids that something happened to."""
         lost, touched = [], set()
-        for id, token, task, away in held:
+        for id, token, task, needs, away in held:
             state = self.ids[id]
             slot = state.all.get(token)
+            others = [(self.ids[limit], weight) for limit, weight in parts(needs)]
+            lacks = any(other.limit_now is not None and other.room < weight for other, weight in others)
             if away:
                 state.slots.pop(token, None)
                 state.away[token] = slot or Slot(worker, True, task)
@@ -233,20 +294,22 @@ class Model:
                 if task and not slot.running:
                     slot.running, slot.task = True, task
                     touched.add(id)
-            elif self.recovery_ms or state.limit_now is None or state.room > 0:
-                state.slots[token] = Slot(worker, True, task)
-                touched.add(id)
+            elif self.recovery_ms or (not lacks and (state.limit_now is None or state.room > 0)):
+                state.slots[token] = Slot(worker, True, task, needs)
+                touched |= {id, *dict(parts(needs))}
             else:
                 lost.append(token)
-        offered = {token for _, token, _, _ in held}
+        offered = {token for _, token, _, _, _ in held}
         for id, state in self.ids.items():
             for token in [token for token, slot in state.all.items() if slot.worker == worker]:
                 if token not in offered:
+                    touched |= {id, *dict(parts(state.all[token].needs))}
                     state.drop(token)
-                    touched.add(id)
         return lost, touched
 
-    def serve(self, fleet: str, limits: dict[str, int], families: Iterable[str] = ()) -> None:
+    def serve(
+        self, fleet: str, limits: dict[str, int], families: Iterable[str] = (), needs: dict[str, str] | None = None
+    ) -> None:
         for id, limit in limits.items():
             self.serves[fleet].add(id)
             state = self.ids[id]
@@ -254,6 +317,10 @@ class Model:
             if state.family:  # from now on some task always has it
                 state.family = ""
                 self.directory.forget(id)
+            state.needs = (needs or {}).get(id, "")
+            for other, weight in parts(state.needs):
+                weights = self.ids[other].weights
+                weights += [each for each in dict.fromkeys((1, weight)) if each not in weights]
             self._refresh({id})
         for family in families:
             if family not in self.serves[fleet]:
@@ -316,18 +383,28 @@ class Model:
         for report in reports:
             held = self._report(worker, report)
             touched.add(report.id)
+            if held and report.kind in ("release", "drop"):
+                touched |= set(dict(parts(held.needs)))
             if report.kind in ("start", "resume"):
                 started.append((report.id, report.token, held))
         self._refresh(touched)
         granted = []
         while len(granted) < want and not self.recovery_ms and self.ready[fleet]:
             id = self.longest_ready(fleet)
+            if " " in id:
+                lane = self._next_in_line(fleet, id)
+                if not lane:
+                    self._refresh(())
+                    continue
+                id = lane
+                self._serve_lane(id, len(granted))
             self.fence = max(self.fence + 1, self.now)
-            self.ids[id].slots[str(self.fence)] = Slot(worker, False, "")
+            needs = self.ids[id].needs
+            self.ids[id].slots[str(self.fence)] = Slot(worker, False, "", needs)
             for ready in self.ready.values():
                 ready.pop(id, None)
-            self._refresh({id})
-            granted.append((id, str(self.fence), self.ids[id].seq, self.ids[id].claimable))
+            self._refresh({id, *dict(parts(needs))})
+            granted.append((id, str(self.fence), self.ids[id].seq, self.ids[id].claimable, needs))
         if want and not self.recovery_ms:
             if may_idle and len(granted) < want:
                 self.idle[fleet].setdefault(worker, self.now)
@@ -336,15 +413,71 @@ class Model:
         self._wake()
         verdicts = []
         for id, token, held in started:
-            keep, ahead = self._keeps(fleet, id) if held else (False, False)
-            verdicts.append(Verdict(token, keep, held, self.ids[id].claimable, ahead))
-        grants = [Grant(*grant, *self._keeps(fleet, grant[0]), self.ids[grant[0]].family) for grant in granted]
+            keep, ahead = self._keeps(fleet, id, held.needs) if held else (False, False)
+            verdicts.append(Verdict(token, keep, bool(held), self.ids[id].claimable, ahead))
+        grants = [
+            Grant(*grant, *self._keeps(fleet, grant[0], needs), self.ids[grant[0]].family, needs)
+            for *grant, needs in granted
+        ]
         return "ok", verdicts, grants, self.recovery_ms, worker in self.idle[fleet]
 
-    def _report(self, worker: str, report: Report) -> bool:
-        """Take in one report; return whether the slot was still held."""
+    def _next_in_line(self, fleet: str, name: str) -> str:
+        """Return who gets slots next, or nothing, after the first went to another line."""
+        limit, weight = name.split()
+        since, lane = self.line(fleet, limit, int(weight))[0]
+        for lacking, count in self.ids[lane].line_needs:
+            if self.available(lacking, lane, since) < count:
+                assert lacking != limit, "its line would not be ready"
+                self.ids[lane].stands = lacking
+                self._pass_over(lane)
+                return ""
+        return lane
+
+    def _serve_lane(self, lane: str, turn: int) -> None:
+        """A lane gets slots: who is older and does not fit is passed over; it goes to the end of its line."""
+        state, passed = self.ids[lane], set()
+        assert state.since is not None
+        for limit, _ in state.line_needs:
+            for weight in self.ids[limit].weights:
+                for fleet in self.fleets if self.ids[limit].room < weight else ():
+                    for since, first in self.line(fleet, limit, weight)[:1]:
+                        if first != lane and since < state.since:
+                            passed.add(first)
+        for first in passed:
+            self._pass_over(first)
+        self._sate(lane)
+        state.since, state.stands = self.now + turn, state.line_needs[0][0]
+
+    def _pass_over(self, lane: str) -> None:
+        self.ids[lane].passed += 1
+        if self.ids[lane].passed >= PATIENCE:
+            self._reconsider(lane)
+
+    def _reconsider(self, lane: str) -> None:
+        """Slots are left free for a lane that waits, that somebody serves, and that can start some time."""
+        state = self.ids[lane]
+        limits = [(self.ids[limit], weight) for limit, weight in state.line_needs]
+        able = all(
+            not limit.pause and limit.limit_now is not None and (limit.limit_now or math.inf) >= weight
+            for limit, weight in limits
+        )
+        if state.since is None or not able or not any(self._serves(fleet, lane) for fleet in self.fleets):
+            self._sate(lane)
+            return
+        self.hungry.add(lane)
+        if not all(limit.room >= weight for limit, weight in limits):
+            state.fits = None
+        elif state.fits is None:
+            state.fits = self.now
+
+    def _sate(self, lane: str) -> None:
+        self.hungry.discard(lane)
+        self.ids[lane].passed, self.ids[lane].fits = 0, None
+
+    def _report(self, worker: str, report: Report) -> Slot | None:
+        """Take in one report; return the slot if it was still held."""
         state = self.ids[report.id]
-        held = report.token in state.all
+        held = state.all.get(report.token)
         if report.kind in ("start", "skip"):
             self._no_longer_waiting(state, report.task, report.number)
         if report.kind == "park":
@@ -354,7 +487,8 @@ class Model:
             state.waiting[f"{report.task}:{report.number}"] = min(state.waiting.values(), default=self.now) - 1
             state.seq += 1
         if report.kind in ("start", "resume") and held:
-            (state.slots if report.token in state.slots else state.away)[report.token] = Slot(worker, True, report.task)
+            held_in = state.slots if report.token in state.slots else state.away
+            held_in[report.token] = Slot(worker, True, report.task, held.needs)
         if report.kind == "drop" and state.seq == report.number:
             state.waiting.clear()
             state.unseen = 0
@@ -395,7 +529,8 @@ class Model:
         resync = self.held(worker) != set(tokens)
         if not self.recovery_ms and self.now - self.audited.get(fleet, 0) > AUDIT_US:
             self.audited[fleet] = self.now  # it finds nothing: what it would find, no script leaves behind
-            self._refresh(self.serves[fleet] - self.families)
+            served = self.serves[fleet] - self.families
+            self._refresh(served | {limit for id in served for limit, _ in parts(self.ids[id].needs)})
         mended = []
         for id, length in lengths.items():
             state = self.ids[id]
@@ -405,6 +540,12 @@ class Model:
                 mended.append((id, state.unseen))
             if state.unseen != unseen:
                 self._refresh({id})
+        self._refresh(())
+        for lane in list(self.hungry):
+            fits = self.ids[lane].fits
+            if fits is not None and self.now - fits > GRACE_US:
+                self._sate(lane)
+        self._refresh(())
         invited = False
         if not idle_here:
             self.idle[fleet].pop(worker, None)
@@ -453,10 +594,10 @@ class Model:
     # A task's verbs
 
     def give_back(self, worker: str, id: str, token: str) -> bool:
-        """Return whether the worker is known to hold the slot."""
+        """Return whether the worker is known to hold the slot, and nothing else with it."""
         state = self.ids[id]
         slot = state.all.get(token)
-        if slot is None or slot.worker != worker:
+        if slot is None or slot.worker != worker or slot.needs:
             return False
         state.drop(token)
         state.away[token] = slot
@@ -496,11 +637,13 @@ class Model:
         while state.back and not self.recovery_ms and state.limit_now is not None and state.free > 0:
             token, since = min(state.back.items(), key=lambda item: item[1])
             earlier = [at for at in state.waiting.values() if at < since]
-            wanted = any(
-                self.now - self.ready[fleet][id] < WANTED_US for fleet in self.fleets if id in self.ready[fleet]
-            )
+            name = f"{id} 1" if state.weights else id
+            ready = [self.ready[fleet][name] for fleet in self.fleets if name in self.ready[fleet]]
+            wanted = any(self.now - at < WANTED_US for at in ready)
             if len(earlier) > max(state.fetching, 0) and wanted:
                 return
+            if state.weights and self.available(id, id, since) <= 0:
+                return  # it is left free for one that waits longer
             del state.back[token]
             state.slots[token] = state.away.pop(token)
             self._note_ready()
@@ -533,7 +676,7 @@ class Model:
         if slot is None:
             return None
         told = self._tell(slot.worker, f"released {token}")
-        self._refresh({id})
+        self._refresh({id, *dict(parts(slot.needs))})
         if not self.recovery_ms:
             self._wake()
         return slot, told
@@ -555,7 +698,8 @@ class Model:
             self._tell_holders(id)
 
     def _tell_holders(self, id: str) -> None:
-        for worker in {slot.worker for slot in self.ids[id].slots.values()}:
+        units = {worker for worker, _ in self.ids[id].units.values()}
+        for worker in units | {slot.worker for slot in self.ids[id].slots.values()}:
             self._tell(worker, f"recall {id}")
 
     def _lapse(self) -> None:
@@ -585,14 +729,64 @@ class Model:
     def longest_ready(self, fleet: str) -> str:
         return min(self.ready[fleet], key=lambda id: (self.ready[fleet][id], id))
 
-    def _keeps(self, fleet: str, id: str) -> tuple[bool, bool]:
+    def line(self, fleet: str, limit: str, weight: int) -> list[tuple[int, str]]:
+        """Return who stands in line for a limit, and since when, the oldest first."""
+        return sorted(
+            (each.since, each.name)
+            for each in self.ids.values()
+            if each.since is not None
+            and each.stands == limit
+            and (limit, weight) in each.line_needs
+            and self._serves(fleet, each.name)
+        )
+
+    def hungry_for(self, limit: str) -> list[tuple[int, str, int]]:
+        """Return for whom slots of a limit are left free: since when it waits, its name and how many."""
+        return sorted(
+            (self.ids[lane].since or 0, lane, weight)
+            for lane in self.hungry
+            for each, weight in self.ids[lane].line_needs
+            if each == limit
+        )
+
+    def available(self, limit: str, lane: str, since: int) -> float:
+        """Return how many slots of a limit a lane may have that waits since then."""
+        state = self.ids[limit]
+        free = 0 if state.pause else state.room
+        for older, first, weight in self.hungry_for(limit)[:1]:
+            if first != lane and (older, first) < (since, lane) and not state.pause and state.limit_now is not None:
+                free -= weight
+        return free
+
+    def lines_ready(self, fleet: str) -> dict[str, int]:
+        found = {}
+        for id in list(self.ids):
+            for weight in self.ids[id].weights:
+                for since, first in self.line(fleet, id, weight)[:1]:
+                    if self.available(id, first, since) >= weight:
+                        found[f"{id} {weight}"] = since
+        return found
+
+    def _contended(self, id: str) -> bool:
+        waiting = [
+            name
+            for fleet in self.fleets
+            for weight in self.ids[id].weights
+            for _, name in self.line(fleet, id, weight)
+            if name != id
+        ]
+        return bool(waiting or (self.ids[id].weights and self.hungry_for(id)))
+
+    def _keeps(self, fleet: str, id: str, needs: str) -> tuple[bool, bool]:
         """Return whether a worker keeps its slot when its task ends, and whether it may fetch the next task ahead.
 
         A slot goes back where more are held than the limit allows, or where another id waits for its turn. Nothing is
         fetched ahead that another worker could start.
         """
         free, limited = self.ids[id].free, self.ids[id].limit_now is not None
-        keep = limited and free >= 0 and not self.ids[id].back and set(self.ready[fleet]) <= {id}
+        own = f"{id} 1" if self.ids[id].weights else id
+        keep = limited and free >= 0 and not self.ids[id].back and set(self.ready[fleet]) <= {own}
+        keep = keep and not needs and not self._contended(id)
         return keep, keep and free == 0
 
     def _admit(self, worker: str, run: str) -> str:
@@ -624,13 +818,19 @@ class Model:
                 self.serves[lease.fleet].clear()
         held = self.held(worker)
         touched = {id for id, state in self.ids.items() if held & set(state.all)}
+        freed = {limit for id in touched for token in held for limit in self._limits_of(id, token)}
         for id in touched:
             for token in held:
                 self.ids[id].drop(token)
             if id in self.directory.used:
                 self.directory.used[id] = self.now
-        self._refresh(touched)
+        self._refresh(touched | freed)
         return len(held)
+
+    def _limits_of(self, id: str, token: str) -> list[str]:
+        """Return the other limits that a slot takes slots of."""
+        slot = self.ids[id].slots.get(token)
+        return [limit for limit, _ in parts(slot.needs)] if slot else []
 
     def _serves(self, fleet: str, id: str) -> bool:
         return fleet in self.fleets and bool(self.serves[fleet] & {id, self.ids[id].family})
@@ -642,11 +842,21 @@ class Model:
             self._hand_back(id)
 
     def _note_ready(self) -> None:
+        for state in list(self.ids.values()):
+            if state.waits_in_line and state.since is None:
+                state.since, state.stands = self.now, state.line_needs[0][0]
+            elif not state.waits_in_line and state.since is not None:
+                state.since, state.stands = None, ""
+                self._sate(state.name)
+        for lane in list(self.hungry):
+            self._reconsider(lane)
         for fleet in [*self.ready, *self.fleets]:
             before = self.ready[fleet]
             ready = {id for id, state in self.ids.items() if state.is_ready and self._serves(fleet, id)}
             ready = {id for id in ready if id in before or (fleet, self.ids[id].family) not in self._not_adopted}
             self.ready[fleet] = {id: before.get(id, self.now) for id in ready}
+            if fleet in self.fleets:
+                self.ready[fleet] |= self.lines_ready(fleet)
 
     def _wake(self) -> None:
         for fleet in self.fleets:

@@ -92,6 +92,7 @@ class Work:
     task: str = ""
     retries: int = 0
     away: bool = False
+    needs: str = ""
 
 
 class Peer:
@@ -113,9 +114,15 @@ class Peer:
     """
 
     def __init__(
-        self, name: str, fleet: str, limits: dict[str, int], server: Server, families: tuple[str, ...] = ()
+        self,
+        name: str,
+        fleet: str,
+        limits: dict[str, int],
+        server: Server,
+        families: tuple[str, ...] = (),
+        needs: dict[str, str] | None = None,
     ) -> None:
-        self.name, self.fleet, self.limits, self.families = name, fleet, limits, families
+        self.name, self.fleet, self.limits, self.families, self.needs = name, fleet, limits, families, needs or {}
         self.client = TroubledClient(server)
         self.semaphore = Semaphore(self.client, name)
         self.tasks_client = TroubledClient(server)

@@ -8,7 +8,7 @@ import redis
 
 from celery_concurrency_id.semaphore import keys
 from semaphore.lua import CLOCK
-from semaphore.model import Model
+from semaphore.model import Id, Model, Slot
 
 NAMESPACE = "simulated"
 PREFIX = keys.prefix(NAMESPACE)
@@ -77,7 +77,9 @@ class Server:
         for key, kind, value in self.admin.eval(_DUMP, 0, PREFIX):
             pairs = dict(zip(value[::2], value[1::2])) if kind != "set" else {}
             name = key.partition(":")[0]
-            if kind == "set":
+            if name == "lines":
+                pass  # it only helps to find the lines of a fleet whose last worker is gone
+            elif kind == "set":
                 state[key] = set(value)
             elif name in ("waiting", "kind"):
                 state[key] = value[::2]
@@ -121,18 +123,38 @@ def expected(model: Model) -> dict[str, Any]:
         state[f"idle:{fleet}"] = dict(model.idle[fleet])
     for id, each in model.ids.items():
         numbers = {"seq": each.seq, "unseen": each.unseen, "fetching": each.fetching}
-        made = {"family": each.family or None, "retiring": each.retiring}
+        made = {"family": each.family or None, "retiring": each.retiring, **_lane_fields(each)}
         state[f"id:{id}"] = {**numbers, **made, "limit": each.limit, **each.override, **each.pause}
         if each.override or each.pause:
             state.setdefault("controlled", {})[id] = each.override.get("override_until", "inf")
         state[f"waiting:{id}"] = sorted(each.waiting, key=each.waiting.__getitem__)
         state[f"reserved:{id}"] = dict(each.reserved)
-        state[f"slots:{id}"] = {token: (s.worker, "r" if s.running else "f", s.task) for token, s in each.slots.items()}
-        state[f"away:{id}"] = {token: (s.worker, "r" if s.running else "f", s.task) for token, s in each.away.items()}
+        state[f"slots:{id}"] = {
+            **{token: (s.worker, _state(s), s.task) for token, s in each.slots.items()},
+            **{unit: (worker, "u", lane) for unit, (worker, lane) in each.units.items()},
+        }
+        state[f"took:{id}"] = {token: slot.needs for token, slot in each.slots.items() if slot.needs}
+        state[f"away:{id}"] = {token: (s.worker, _state(s), s.task) for token, s in each.away.items()}
         state[f"back:{id}"] = dict(each.back)
         for token, slot in each.all.items():
             state.setdefault(f"held:{slot.worker}", {})[token] = id
+        state[f"hungry:{id}"] = {lane: since for since, lane, _ in model.hungry_for(id)}
+        for fleet in model.fleets:
+            for weight in each.weights:
+                state[f"line:{fleet}:{weight}:{id}"] = {lane: since for since, lane in model.line(fleet, id, weight)}
+    state["hungry"] = {lane: model.ids[lane].since for lane in model.hungry}
     return _without_nothing(state)
+
+
+def _lane_fields(each: Id) -> dict[str, Any]:
+    words = {"needs": each.needs, "weights": " ".join(map(str, each.weights)), "stands": each.stands}
+    numbers = {"since": each.since, "passed": each.passed, "fits": each.fits}
+    return {**numbers, **{name: _number(word) for name, word in words.items() if word}}
+
+
+def _state(slot: Slot) -> str:
+    state = "r" if slot.running else "f"
+    return state.upper() if slot.needs else state
 
 
 def _check_kinds(state: dict[str, Any]) -> None:

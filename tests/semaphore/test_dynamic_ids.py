@@ -225,7 +225,7 @@ def test_an_id_that_is_used_while_it_is_retired_stays(fleet: Fleet, event: str) 
 
 def test_who_learns_an_id_that_is_being_retired_has_to_wait_until_that_is_over(server: Server, fleet: Fleet) -> None:
     def wait_ms() -> Any:
-        return fleet.call._client.call("learn", "t-1", FAMILY, 1)
+        return fleet.call._client.call("learn", "t-1", FAMILY, 1, "")
 
     assert wait_ms() == 0
     server.advance(TTL * SECOND)

@@ -16,7 +16,7 @@ from semaphore.world_made import ID_TTL, MakingWorld
 #: What is wrong: the shipped text, and what is put in its place.
 BUGS = {
     # announce and learn
-    "announce says nothing of the id": ("if family ~= '' then know(id, family, limit) end", ""),
+    "announce says nothing of the id": ("if family ~= '' then know(id, family, limit, needs) end", ""),
     "a new limit is not heard": ("if row[1] ~= family or row[2] ~= limit then", "if row[1] ~= family then"),
     "an early start hides a new limit": (
         "'PX', WHERE_MS) end\nend\nrefresh(id)",
@@ -76,7 +76,7 @@ BUGS = {
         "for _, each in ipairs({'dynamic', 'lookups', 'fresh'}) do redis.call('ZREM', P .. each, id) end\n    for",
         "for",
     ),
-    "keeps its limit": ("    redis.call('DEL', P .. 'id:' .. id)\n", ""),
+    "keeps its limit": ("    redis.call('DEL', P .. 'id:' .. id, P .. 'took:' .. id)\n", ""),
     "goes for ever": ("    redis.call('HDEL', P .. 'id:' .. id, 'retiring')\n", ""),
     "what the dead held is silent": ("    redis.call('ZADD', P .. 'dynamic', 'XX', int(now), held[i + 1])\n", ""),
 }

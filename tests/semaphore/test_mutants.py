@@ -35,7 +35,7 @@ MUTANTS = {
     # slots
     "ignores the limit": ("return limit - redis.call('HLEN', P .. 'slots:' .. id)", "return limit"),
     "limit off by one": ("return limit - redis.call('HLEN'", "return 1 + limit - redis.call('HLEN'"),
-    "takes no limit for none free": ("if limit <= 0 then return math.huge, paused end", ""),
+    "takes no limit for none free": ("if limit <= 0 then return math.huge, paused, row[4], row[5] end", ""),
     "frees a slot twice": (
         "if not record or slot_worker(record) ~= worker then return false end",
         "if not record then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) return false end",
@@ -43,8 +43,8 @@ MUTANTS = {
     "release forgets who held it": ("  redis.call('HDEL', P .. 'held:' .. worker, token)\n", ""),
     "release keeps the slot": ("  redis.call('HDEL', key, token)\n  if key", "  if key"),
     "release forgets that it was fetching": (
-        "if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end\n  return record",
-        "return record",
+        "if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end\n  if in_lane",
+        "if in_lane",
     ),
     "start forgets that it was fetching": (
         "    if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end\n    redis.call('HSET'",
@@ -108,7 +108,10 @@ MUTANTS = {
         "redis.call('ZADD', P .. 'ready:' .. fleet, 'NX', int(now), id)",
         "redis.call('ZADD', P .. 'ready:' .. fleet, int(now), id)",
     ),
-    "keeps a slot that others wait for": ("if #first > 1 or (#first == 1 and first[1] ~= id) then return 0 end", ""),
+    "keeps a slot that others wait for": (
+        "if #first > 1 or (#first == 1 and first[1] ~= (weights and id .. ' 1' or id)) then return 0 end",
+        "",
+    ),
     "fetches ahead what others could start": ("return free == 0 and 2 or 1", "return 2"),
     # what waits
     "drop without a look at the sequence": (
@@ -132,8 +135,8 @@ MUTANTS = {
     "nobody told to join again": ("redis.call('PUBLISH', P .. 'all', 'rejoin')", ""),
     "nobody told that it goes on": ("if recovery_ms() == 0 then redis.call('PUBLISH', P .. 'all', 'invite') end", ""),
     "a fleet inherits what the dead were told": (
-        "  redis.call('DEL', P .. 'serves:' .. fleet, P .. 'ready:' .. fleet)\nend",
-        "end",
+        "  redis.call('DEL', P .. 'serves:' .. fleet, P .. 'ready:' .. fleet)\n  lanes()",
+        "  lanes()",
     ),
     "a limit is never lowered": (
         "redis.call('HSET', P .. 'id:' .. ARGV[i], 'limit', ARGV[i + 1])",

@@ -224,8 +224,11 @@ BUGS = {
         "'override', 'override_until', 'override_by'",
         "'override', 'override_by'",
     ),
-    "a pause is not heeded": ("if free and paused then return -1 end", ""),
-    "a pause lets slots be kept": ("if free and paused then return -1 end", "if free and paused then return 0 end"),
+    "a pause is not heeded": ("if free and paused then return -1, needs, weights, paused end", ""),
+    "a pause lets slots be kept": (
+        "if free and paused then return -1, needs",
+        "if free and paused then return 0, needs",
+    ),
     "nobody is told of a lower limit": ("  if free and free < 0 then recall(id) end\n", ""),
     "a change wakes nobody": ("revise(id)\nif recovery_ms() == 0 then wake() end", "revise(id)"),
     "a change makes nothing ready": (

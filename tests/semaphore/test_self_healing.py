@@ -42,7 +42,7 @@ class Pair:
         return PREFIX + name
 
     def join(self, peer: Peer) -> None:
-        held = [(work.id, work.token, work.task) for work in peer.held.values()]
+        held = [(work.id, work.token, work.task, work.needs) for work in peer.held.values()]
         joined = peer.semaphore.join("host", peer.fleet, 15.0, held)
         for token in joined.lost:
             del peer.held[token]

@@ -21,12 +21,12 @@ MUTANTS = {
     ),
     "who comes back goes before those that came earlier": ("and (before_all(id, first[2]) or not wanted(id)) do", "do"),
     "who comes back waits for tasks that nobody has room for": ("or not wanted(id)", ""),
-    "who comes back needs no free slot": ("(free_slots(id) or 0) > 0 and (before", "(before"),
+    "who comes back needs no free slot": ("spare(id, first[2]) > 0 and (before", "(before"),
     "who comes back last goes first": (
         "local first = redis.call('ZRANGE', back, 0, 0, 'WITHSCORES')",
         "local first = redis.call('ZRANGE', back, -1, -1, 'WITHSCORES')",
     ),
-    "who comes back waits for no recovery": ("recovery_ms() == 0 and (free_slots", "(free_slots"),
+    "who comes back waits for no recovery": ("recovery_ms() == 0 and spare", "spare"),
     "holders keep what others want back": ("or redis.call('EXISTS', P .. 'back:' .. id) == 1 then", "then"),
     "holders are not told who comes back": ("    elseif comes then\n      recall(id)\n", ""),
     "who may not wait waits": ("      redis.call('ZREM', back, token)\n    elseif", "    elseif"),
@@ -44,8 +44,8 @@ MUTANTS = {
         "local record = redis.call('HGET', P .. 'slots:' .. held[i + 1], held[i])",
     ),
     "start forgets where the slot is": (
-        "redis.call('HSET', key, token, pack_slot(worker, 'r', task, name))\n    if key",
-        "redis.call('HSET', P .. 'slots:' .. id, token, pack_slot(worker, 'r', task, name))\n    if key",
+        "redis.call('HSET', key, token, running(record, worker, task, name))\n    if key",
+        "redis.call('HSET', P .. 'slots:' .. id, token, running(record, worker, task, name))\n    if key",
     ),
 }
 

@@ -18,7 +18,7 @@ from celery_concurrency_id.exceptions import SemaphoreUnavailable
 from celery_concurrency_id.semaphore.operator import OperatorVerbs
 from celery_concurrency_id.semaphore.semaphore import SHORT_TIER, Beat, Known, Report
 from celery_concurrency_id.semaphore.tasks import GONE, HELD
-from semaphore.model import Heartbeat, Model
+from semaphore.model import Heartbeat, Model, parts
 from semaphore.peer import NEVER_SENT, REPLY_LOST, Peer, TroubledClient, Work
 from semaphore.server import Server, expected
 
@@ -36,17 +36,28 @@ MADE = {"t1": "tenant", "t2": "tenant", "u1": "user"}
 #: How many queues of such ids a worker looks at, or deletes, at a time.
 BATCH = 2
 
+#: The same with tasks that need several slots: of one limit, of two, and with a limit of their own beside a shared one.
+LANE_FLEETS = {
+    "old": {"a": 2, "b": 1, "a:2": 0, "a+b": 0, "k1": 1, "k2": 1},
+    "new": {"a": 3, "b": 1, "a:2": 0, "k1": 1, "c": 2},
+    "other": {"b": 1, "c": 2, "a": 2, "b+c:2": 0, "k2": 1},
+}
+NEEDS = {"a:2": "a 2", "a+b": "a 1 b 1", "b+c:2": "b 1 c 2", "k1": "a 1", "k2": "a 1"}
+LANE_IDS = ("a", "b", "c", *NEEDS)
+
 
 class World:
     """See the module's docstring. Every public method is one step."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, lanes: bool = False) -> None:
+        self.fleets, self.needs = (LANE_FLEETS, NEEDS) if lanes else (FLEETS, {})
+        self.ids = LANE_IDS if lanes else IDS
         self.server = Server(url)
         self.model = Model(self.server.now)
         self.producer = TroubledClient(self.server)
         self.operator = OperatorVerbs(TroubledClient(self.server))
         self._freed_by_hand: set[str] = set()  # what its holder may learn by a heartbeat only
-        self.queues: dict[str, deque[tuple[str, int]]] = {id: deque() for id in (*IDS, *MADE)}
+        self.queues: dict[str, deque[tuple[str, int]]] = {id: deque() for id in (*self.ids, *MADE)}
         self.told: dict[str, tuple[str, int]] = {}
         self.id_ttl = 0
         self.late: list[tuple[str, str, int]] = []
@@ -164,7 +175,7 @@ class World:
         self.tick()
         family, limit = self.told.get(id, ("", 0))
         kind = f" name{sum(task.encode()) % 3}"  # the same however often it is announced
-        self.producer.call("announce", id, task, retries, family, limit, kind)
+        self.producer.call("announce", id, task, retries, family, limit, kind, "")
         self.model.announce(id, task, retries, family, limit)
         self._check(called=True, may_exceed=bool(family))  # the limit may have been lowered
 
@@ -200,29 +211,36 @@ class World:
         self.tick()
         self.model.look()
         self._looked = True  # it tries who listens
-        overview = self.operator.overview(IDS)
+        overview = self.operator.overview(self.ids)
         for row in overview.rows:
             state = self.model.ids[row.id]
-            assert (row.limit, row.running, row.waiting) == (state.limit, len(state.slots), len(state.waiting))
+            taken = len(state.slots) + len(state.units)
+            assert (row.limit, row.running, row.waiting) == (state.limit, taken, len(state.waiting))
             assert (row.unseen, row.announced) == (state.unseen, state.seq)
             assert ("paused" in row.fields) == bool(state.pause)
             assert row.fields.get("override") == (str(state.override["override"]) if state.override else None)
             _, slots, head = self.operator.holders(row.id, 3)
-            assert {(slot.token, slot.worker, slot.task) for slot in slots} == {
-                (token, slot.worker, slot.task) for token, slot in state.slots.items()
+            assert {(slot.token, slot.worker, slot.task, slot.lane, slot.units) for slot in slots} == {
+                (token, slot.worker, slot.task, lane.name, units)
+                for lane in self.model.ids.values()
+                for token, slot in lane.slots.items()
+                for units in [1 if lane is state else dict(parts(slot.needs)).get(row.id)]
+                if units
             }
             line = sorted(state.waiting, key=state.waiting.__getitem__)
             assert [f"{place.task}:{place.retries}" for place in head] == line[:3]
             for rank, member in enumerate(line):
                 task, _, retries = member.rpartition(":")
-                _, places = self.operator.locate(task, 3, IDS)
+                _, places = self.operator.locate(task, 3, self.ids)
                 assert (row.id, rank, int(retries)) in [(place.id, place.rank, place.retries) for place in places]
         self._check(called=True)
 
     # A worker's life
 
     def start(self, fleet: str, and_serve: bool = True) -> Peer:
-        peer = Peer(f"w{len(self.peers)}", fleet, FLEETS[fleet], self.server, FAMILIES[fleet])
+        limits, families = self.fleets[fleet], () if self.needs else FAMILIES[fleet]
+        needs = {id: self.needs[id] for id in limits if id in self.needs}
+        peer = Peer(f"w{len(self.peers)}", fleet, limits, self.server, families, needs)
         self.peers.append(peer)
         self.listen(peer)
         self.join(peer, and_serve=and_serve)
@@ -261,7 +279,7 @@ class World:
 
     def join(self, peer: Peer, trouble: str = "", and_serve: bool = True) -> None:
         self.tick()
-        held = [(work.id, work.token, work.task) for work in peer.held.values()]
+        held = [(work.id, work.token, work.task, work.needs) for work in peer.held.values()]
         away = {work.token for work in peer.held.values() if work.away}
         peer.leaving.clear()
         uptime_us = self.server.uptime_ms * 1000
@@ -289,8 +307,8 @@ class World:
     def serve(self, peer: Peer, and_adopt: bool = True) -> None:
         if peer.must_serve:
             self.tick()
-            peer.semaphore.serve(peer.fleet, peer.limits, peer.families)
-            self.model.serve(peer.fleet, peer.limits, peer.families)
+            peer.semaphore.serve(peer.fleet, peer.limits, peer.families, peer.needs)
+            self.model.serve(peer.fleet, peer.limits, peer.families, peer.needs)
             peer.served, peer.must_serve = True, False
             if and_adopt and peer.adopts:
                 self.adopt(peer)
@@ -352,7 +370,9 @@ class World:
                 if not verdict.held:
                     del peer.held[verdict.token]
         for grant in grants:
-            peer.held[grant.token] = Work(grant.id, grant.token, grant.seq, grant.keep, grant.claimable, grant.ahead)
+            peer.held[grant.token] = Work(
+                grant.id, grant.token, grant.seq, grant.keep, grant.claimable, grant.ahead, needs=grant.needs
+            )
             if grant.family:
                 peer.heard_of[grant.id] = grant.family
         if want:
@@ -496,9 +516,12 @@ class World:
         self._check()
 
     def give_back(self, peer: Peer, work: Work, trouble: str = "") -> None:
-        """A task gives its slot back for a while. If Redis cannot be told, its worker does that by joining again."""
+        """A task gives its slot back for a while. If Redis cannot be told, its worker does that by joining again.
+
+        A slot that takes others with it is refused: the task goes on with it.
+        """
         self.tick()
-        work.away = True
+        work.away = not work.needs
         peer.tasks_client.trouble = trouble
         try:
             said = peer.tasks.give_back(peer.holder(work))
@@ -581,10 +604,11 @@ class World:
         for peer in self.alive():
             if self.server.now - peer.answered < SHORT_TIER * 1e6:
                 for work in peer.held.values():
-                    held[work.id] += work.token not in self._doubtful and not work.away
+                    for id, units in [(work.id, 1), *parts(work.needs)]:
+                        held[id] += units * (work.token not in self._doubtful and not work.away)
         for id, state in self.model.ids.items():
             limit = state.limit_now or math.inf
-            most = max(held[id], len(state.slots))
+            most = max(held[id], len(state.slots) + len(state.units))
             if may_exceed and most > limit:
                 self._exceeded.add(id)
             elif most <= limit:
@@ -618,8 +642,10 @@ class World:
         for fleet in ("old", "other"):  # together they serve every id
             if not any(peer.fleet == fleet for peer in self.alive()):
                 self.start(fleet)
-        for id in IDS:
+        for id in self.ids:
             self.pause(id, False)
+            if self.needs:
+                self.limit(id, None)  # one below a task's weight would keep it waiting
         self.show()
         for late in self.late:
             self.announce(*late)

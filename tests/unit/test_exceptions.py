@@ -9,6 +9,7 @@ import pytest
 
 import celery_concurrency_id as package
 from celery_concurrency_id import (
+    CannotYield,
     ConcurrencyError,
     DeadlockError,
     InvalidControl,
@@ -20,6 +21,7 @@ from celery_concurrency_id import (
 )
 
 ERRORS = [
+    CannotYield("describe", {"gpu": 1, "llm": 1}),
     DeadlockError("gpu_queue", 2, "c0ffee"),
     InvalidControl("set", "limit", 0, "an int"),
     InvalidOption("resize", "concurrency_limit", 0, "an int"),

@@ -29,15 +29,15 @@ class Accounts:
         self._tokens = 0
 
     def join(
-        self, host: str, fleet: str, lease: float, held: list[tuple[str, str, str]], away: Collection[str] = ()
+        self, host: str, fleet: str, lease: float, held: list[tuple[str, str, str, str]], away: Collection[str] = ()
     ) -> Joined:
-        said = {token for _, token, _ in held}
+        said = {token for _, token, _, _ in held}
         self.joins.append(said)
         self.held = said - self.taken
         self.after_join()
         return Joined(False, 0.0, tuple(said & self.taken), False)
 
-    def serve(self, fleet: str, limits: dict[str, int], families: Iterable[str]) -> None:
+    def serve(self, fleet: str, limits: dict[str, int], families: Iterable[str], needs: dict[str, str]) -> None:
         self.served.append(limits)
 
     def learn(self, known: Iterable[Any]) -> None: ...

@@ -16,7 +16,7 @@ from celery_concurrency_id.semaphore.semaphore import Known, Report, Semaphore
 from celery_concurrency_id.semaphore.tasks import Holder, TaskVerbs
 
 LUA = files("celery_concurrency_id.semaphore").joinpath("lua")
-PRELUDE = LUA.joinpath("_prelude.lua").read_text(encoding="utf-8")
+PRELUDE = "".join(LUA.joinpath(f"_{name}.lua").read_text(encoding="utf-8") for name in ("prelude", "lanes"))
 
 #: What each binding sends, and how many of that are for each thing of a list.
 CALLS: dict[str, Any] = {
@@ -24,7 +24,7 @@ CALLS: dict[str, Any] = {
     "announce": lambda semaphore, things: semaphore.announce("id", "task", 0),
     "beat": lambda semaphore, things: semaphore.beat(True, ["1"], {f"id{thing}": 1 for thing in range(things)}),
     "cancel": lambda semaphore, things: semaphore.cancel("id", "task", 0),
-    "join": lambda semaphore, things: semaphore.join("host", "fleet", 15.0, [("id", "1", "task")] * things),
+    "join": lambda semaphore, things: semaphore.join("host", "fleet", 15.0, [("id", "1", "task", "")] * things),
     "learn": lambda semaphore, things: semaphore.learn([Known(f"id{thing}", "family", 1) for thing in range(things)]),
     "leave": lambda semaphore, things: semaphore.leave(),
     "retire": lambda semaphore, things: semaphore.retire([(f"id{thing}", "1") for thing in range(things)]),
@@ -61,13 +61,13 @@ EACH = {
     "beat": 2,
     "blocked": 1,
     "find": 1,
-    "join": 4,
-    "learn": 3,
+    "join": 5,
+    "learn": 4,
     "locate": 1,
     "overview": 1,
     "position": 1,
     "retire": 2,
-    "serve": 2,
+    "serve": 3,
     "turn": 6,
 }
 REPLIES: dict[str, Any] = {
@@ -147,7 +147,7 @@ def sent(verb: str, things: int) -> int:
 
 def test_every_file_is_a_verb_and_every_verb_has_a_binding() -> None:
     found = {entry.name[: -len(".lua")] for entry in LUA.iterdir() if entry.name.endswith(".lua")}
-    assert found == {*VERBS, "_prelude"}
+    assert found == {*VERBS, "_prelude", "_lanes"}
     assert {*CALLS, *OPERATOR_CALLS, *TASK_CALLS, *POSITION_CALLS} == set(VERBS)
 
 
@@ -182,7 +182,7 @@ def test_the_binding_sends_what_the_header_says(verb: str) -> None:
     if verb not in EACH:
         assert sent(verb, 0) == fixed
         return
-    words = {1: "one", 2: "two", 3: "three", 4: "four", 6: "six"}
+    words = {1: "one", 2: "two", 3: "three", 4: "four", 5: "five", 6: "six"}
     plural = "s" if EACH[verb] > 1 else ""
     assert f"{words[EACH[verb]]} argument{plural} for each" in header(verb)
     assert [sent(verb, things) - fixed for things in (1, 2, 3)] == [EACH[verb], 2 * EACH[verb], 3 * EACH[verb]]

@@ -26,22 +26,38 @@ local function recovery_ms()
   return left > 0 and math.ceil(left / 1000) or 0
 end
 
--- Worker, state ('f' fetching or 'r' running), since, task: the task comes last, it may hold any character. Behind it,
--- after a NUL, its name, which holds none; where there is no name, and no NUL in the task, there is no NUL at all.
+-- What _lanes.lua does, by its names.
+local lanes
+
+-- Worker, state ('f' fetching or 'r' running; capital where it takes slots of other ids, too), since, task: the task comes
+-- last, it may hold any character. Behind it, after a NUL, its name, which holds none; where there is no name, and no NUL
+-- in the task, there is no NUL at all. A slot that is taken with that of another id, its lane, has state 'u', and that id
+-- in place of the task.
 local function pack_slot(worker, state, task, name)
   local tail = (name or '') ~= '' and '\0' .. name or string.find(task, '\0', 1, true) and '\0' or ''
   return worker .. '|' .. state .. '|' .. int(now) .. '|' .. task .. tail
 end
 
--- State, since, task and name of a slot.
+-- State ('f', 'r' or 'u'), since, task and name of a slot.
 local function unpack_slot(record)
   local state, since, rest = string.match(record, '^[^|]*|(%a)|(%d+)|(.*)$')
+  if state == 'u' then return 'u', tonumber(since), '', '' end
   local task, name = string.match(rest or '', '^(.*)%z([^%z]*)$')
-  return state, tonumber(since), task or rest or '', name or ''
+  return string.lower(state or ''), tonumber(since), task or rest or '', name or ''
 end
 
 local function slot_state(record)
-  return string.match(record, '^[^|]*|(%a)|')
+  return string.lower(string.match(record, '^[^|]*|(%a)|'))
+end
+
+-- Whether a slot takes slots of other ids, too.
+local function in_lane(record)
+  return string.find(record, '^[^|]*|%u|') ~= nil
+end
+
+-- The record of a slot once a task runs in it.
+local function running(record, worker, task, name)
+  return pack_slot(worker, in_lane(record) and 'R' or 'r', task, name)
 end
 
 local function slot_worker(record)
@@ -66,20 +82,22 @@ local function claimable(id)
 end
 
 -- What is left of an id's limit: nil where nobody has said it yet, math.huge where there is none, or one that only
--- watches. What an operator set stands over what the code says. The second value says whether the id is paused.
+-- watches. What an operator set stands over what the code says. The second value says whether the id is paused; the third
+-- and fourth are what one of its tasks needs of other limits, and the weights of the tasks that need its own: both false
+-- for most ids.
 local function room(id)
-  local row = redis.call('HMGET', P .. 'id:' .. id, 'limit', 'override', 'paused')
+  local row = redis.call('HMGET', P .. 'id:' .. id, 'limit', 'override', 'paused', 'needs', 'weights')
   local limit, paused = tonumber(row[2] or row[1] or nil), row[3]
-  if not limit then return nil, paused end
-  if limit <= 0 then return math.huge, paused end
-  return limit - redis.call('HLEN', P .. 'slots:' .. id), paused
+  if not limit then return nil, paused, row[4], row[5] end
+  if limit <= 0 then return math.huge, paused, row[4], row[5] end
+  return limit - redis.call('HLEN', P .. 'slots:' .. id), paused, row[4], row[5]
 end
 
 -- Free slots of an id, nil as above. While it is paused, less than none: none is granted, and none is kept.
 local function free_slots(id)
-  local free, paused = room(id)
-  if free and paused then return -1 end
-  return free
+  local free, paused, needs, weights = room(id)
+  if free and paused then return -1, needs, weights, paused end
+  return free, needs, weights, paused
 end
 
 -- Whether a fleet serves an id: by its name, or by that of the family in which it was made for a call.
@@ -89,9 +107,16 @@ local function serves(fleet, id, family)
   return family and redis.call('SISMEMBER', names, family) == 1
 end
 
--- Puts an id into, or out of, the ready set of every fleet that serves it.
+-- Puts an id into, or out of, the ready set of every fleet that serves it; or into a limit's line, where several share one.
 local function note_ready(id)
-  local free = free_slots(id)
+  local free, needs, weights, paused = free_slots(id)
+  if needs or weights then
+    -- Where it only shares its own limit, it stands in line for that, full or not.
+    local may = free ~= nil and not paused and (free > 0 or not needs)
+    lanes().stand(id, needs or id .. ' 1', may and claimable(id) > 0)
+    if weights then lanes().review(id, weights) end
+    return
+  end
   local ready = free ~= nil and free > 0 and claimable(id) > 0
   local family = ready and redis.call('HGET', P .. 'id:' .. id, 'family')
   for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
@@ -113,8 +138,9 @@ end
 -- Whether a worker may still come for a slot of an id that is ready: for half a second. After that, none has a place for
 -- a task of it: all of them may be kept by tasks that wait for this very slot.
 local function wanted(id)
+  local name = redis.call('HEXISTS', P .. 'id:' .. id, 'weights') == 1 and id .. ' 1' or id
   for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
-    local since = redis.call('ZSCORE', P .. 'ready:' .. fleet, id)
+    local since = redis.call('ZSCORE', P .. 'ready:' .. fleet, name)
     if since and now - tonumber(since) < 500000 then return true end
   end
   return false
@@ -209,11 +235,19 @@ local function trial_end(id, run)
   end
 end
 
+-- Free slots that a task may have which waits since then to have its slot again: none of those that are left free for a
+-- lane that waits longer.
+local function spare(id, since)
+  local free, _, weights = free_slots(id)
+  if weights and free and free > 0 then return lanes().available(id, id, tonumber(since)) end
+  return free or 0
+end
+
 -- Gives free slots to the tasks that wait to have theirs again, in turn; says whether it gave any.
 local function hand_back(id)
   local back, handed = P .. 'back:' .. id, false
   local first = redis.call('ZRANGE', back, 0, 0, 'WITHSCORES')
-  while first[1] and recovery_ms() == 0 and (free_slots(id) or 0) > 0 and (before_all(id, first[2]) or not wanted(id)) do
+  while first[1] and recovery_ms() == 0 and spare(id, first[2]) > 0 and (before_all(id, first[2]) or not wanted(id)) do
     local record = redis.call('HGET', P .. 'away:' .. id, first[1])
     redis.call('ZREM', back, first[1])
     redis.call('HDEL', P .. 'away:' .. id, first[1])
@@ -230,8 +264,18 @@ local function hand_back(id)
   return handed
 end
 
+-- Limits of which slots were freed with those of a lane, and that nobody has looked at since.
+local stale = {}
+
 -- Looks what becomes of an id's free slots, after anything that concerns them.
 local function refresh(id)
+  local limit = next(stale)
+  while limit do
+    stale[limit] = nil
+    note_ready(limit)
+    if hand_back(limit) then note_ready(limit) end
+    limit = next(stale)
+  end
   note_ready(id)
   if hand_back(id) then note_ready(id) end
 end
@@ -307,6 +351,7 @@ local function release(worker, id, token)
   if key == P .. 'away:' .. id then redis.call('ZREM', P .. 'back:' .. id, token) end
   trial_end(id, run_of(record, token))
   if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end
+  if in_lane(record) then lanes().free_units(id, token) end
   return record
 end
 
@@ -323,6 +368,7 @@ local function expire(worker)
     if redis.call('SCARD', P .. 'members:' .. fleet) == 0 then
       redis.call('SREM', P .. 'fleets', fleet)
       redis.call('DEL', P .. 'serves:' .. fleet, P .. 'ready:' .. fleet, P .. 'idle:' .. fleet)
+      lanes().forget_lines(fleet)
     end
   end
   for i = 1, #held, 2 do
@@ -468,10 +514,11 @@ local function no_longer_waiting(id, task, retries)
   end
 end
 
--- An id that was made for a call is in use: keep it in the directory, with its family and its limit.
-local function know(id, family, limit)
+-- An id that was made for a call is in use: keep it in the directory, with its family, its limit and what its tasks need
+-- of other limits.
+local function know(id, family, limit, needs)
   local key = P .. 'id:' .. id
-  local row = redis.call('HMGET', key, 'family', 'limit')
+  local row = redis.call('HMGET', key, 'family', 'limit', 'needs')
   if not row[1] then
     for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
       -- Some task always has this id: its workers tell the limit, and nothing ever forgets it.
@@ -484,6 +531,7 @@ local function know(id, family, limit)
     redis.call('HSET', key, 'family', family, 'limit', limit)
     if tonumber(limit) >= 0 then forget_trial(id) end
   end
+  if row[3] ~= (needs ~= '' and needs) then lanes().set_needs(id, needs) end
   redis.call('ZADD', P .. 'dynamic', int(now), id)
 end
 

@@ -6,11 +6,12 @@
 -- ARGV[4]  family of an id that was made for a call; empty where the task always has this id
 -- ARGV[5]  limit of such an id (0: no limit, negative: it only watches)
 -- ARGV[6]  kind: the message's priority, or nothing, a blank and the task's name; empty where neither is known
+-- ARGV[7]  what a task of such an id needs of other limits: 'LIMIT WEIGHT LIMIT WEIGHT ...'; empty: nothing
 -- Returns  1
 
-local id, task, retries, family, limit, kind = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local id, task, retries, family, limit, kind, needs = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6], ARGV[7]
 
-if family ~= '' then know(id, family, limit) end
+if family ~= '' then know(id, family, limit, needs) end
 
 -- A task that retries is published anew under its own id: the number of retries tells the two apart.
 local member = task .. ':' .. retries

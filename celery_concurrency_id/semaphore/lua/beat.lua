@@ -53,23 +53,35 @@ repaired = repaired + redis.call('SADD', P .. 'members:' .. fleet, worker) + red
 -- Holds the slots of an id against those who are said to have them. A slot of nobody is free. One that its worker's own
 -- list lacks is put there: that worker knows whether it holds it, and its next beat shows it the difference.
 -- Returns how many slots it looked at.
+local audited = {}
 local function audit(id, most)
   local slots, away, back = P .. 'slots:' .. id, P .. 'away:' .. id, P .. 'back:' .. id
   local fetching, count = 0, 0
+  audited[id] = true
   if redis.call('HLEN', slots) + redis.call('HLEN', away) > math.min(most, 1000) then return 0 end
   for _, key in ipairs({slots, away}) do
     local records = redis.call('HGETALL', key)
     count = count + #records / 2
     for i = 1, #records, 2 do
-      local token, owner = records[i], slot_worker(records[i + 1])
+      local token, record, owner = records[i], records[i + 1], slot_worker(records[i + 1])
       local leased = redis.call('ZSCORE', P .. 'workers', owner)
-      if not leased and redis.call('PUBLISH', P .. 'mail:' .. owner, 'rejoin') == 0 then
+      local lane = string.match(record, '^[^|]*|u|%d+|(.*)$')
+      if lane then
+        if redis.call('HEXISTS', P .. 'slots:' .. lane, string.match(token, '^[^.]*')) == 0 then
+          repaired = repaired + redis.call('HDEL', key, token)
+        end
+      elseif not leased and redis.call('PUBLISH', P .. 'mail:' .. owner, 'rejoin') == 0 then
         redis.call('HDEL', key, token)
         redis.call('ZREM', back, token)
         redis.call('HDEL', P .. 'held:' .. owner, token)
+        if in_lane(record) then lanes().free_units(id, token) end
         repaired = repaired + 1
       else
-        if slot_state(records[i + 1]) == 'f' then fetching = fetching + 1 end
+        if in_lane(record) then
+          local needs = redis.call('HGET', P .. 'took:' .. id, token) or lanes().needs_of(id)
+          repaired = repaired + math.min(lanes().take_units(owner, id, token, needs), 1)
+        end
+        if slot_state(record) == 'f' then fetching = fetching + 1 end
         if redis.call('HGET', P .. 'held:' .. owner, token) ~= id then
           redis.call('HSET', P .. 'held:' .. owner, token, id)
           repaired = repaired + 1
@@ -82,6 +94,13 @@ local function audit(id, most)
     repaired = repaired + 1
   end
   refresh(id)
+  -- What its tasks need of others may be served by nobody else.
+  local needs = redis.call('HGET', P .. 'id:' .. id, 'needs')
+  for limit, weight in lanes().each_need(needs or '') do
+    if redis.call('HEXISTS', P .. 'id:' .. limit, 'limit') == 0 then serve = 1 end
+    lanes().share(limit, weight)
+    if not audited[limit] then audit(limit, most) end
+  end
   return count
 end
 
@@ -113,6 +132,8 @@ for i = 0, lengths - 1 do
     if unseen > before then mended[#mended + 1] = {id, unseen} end
   end
 end
+
+if redis.call('EXISTS', P .. 'hungry') == 1 then lanes().end_grace() end
 
 local invited = 0
 local idle = P .. 'idle:' .. fleet

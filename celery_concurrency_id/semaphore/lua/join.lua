@@ -7,7 +7,8 @@
 -- ARGV[5]  host
 -- ARGV[6]  fleet: names the set of ids that the worker serves
 -- ARGV[7]  lease in milliseconds
--- ARGV[8]  number of slots held; then four arguments for each: id, token, task, 1 if its task has given it back for a while
+-- ARGV[8]  number of slots held; then five arguments for each: id, token, task, what it was granted of other limits (as
+--          announce has it), 1 if its task has given it back for a while
 -- Returns  {1 if the fleet's ids have to be registered, recovery in ms, lost tokens, 1 if this join began a recovery}
 
 local worker, run, uptime_us, window_us = ARGV[1], ARGV[2], tonumber(ARGV[3]) * 1000, tonumber(ARGV[4]) * 1000
@@ -49,6 +50,7 @@ local recovery = recovery_ms()
 if redis.call('SADD', P .. 'fleets', fleet) == 1 then
   -- Its first member: what was said of it before is nobody's.
   redis.call('DEL', P .. 'serves:' .. fleet, P .. 'ready:' .. fleet)
+  lanes().forget_lines(fleet)
 end
 redis.call('SADD', P .. 'members:' .. fleet, worker)
 redis.call('HSET', P .. 'worker:' .. worker, 'host', host, 'fleet', fleet, 'lease_us', int(lease_us))
@@ -57,8 +59,8 @@ redis.call('ZREM', P .. 'idle:' .. fleet, worker)
 
 local offered, lost, touched = {}, {}, {}
 for i = 0, count - 1 do
-  local at = 9 + i * 4
-  local id, token, task, away = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3] == '1'
+  local at = 9 + i * 5
+  local id, token, task, needs, away = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4] == '1'
   offered[token] = true
   local record, key = find(id, token)
   if away then
@@ -74,15 +76,21 @@ for i = 0, count - 1 do
     redis.call('HSET', P .. 'held:' .. worker, token, id)
     if slot_state(record) == 'f' and task ~= '' then
       redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1)
-      redis.call('HSET', key, token, pack_slot(worker, 'r', task))
+      redis.call('HSET', key, token, running(record, worker, task))
       touched[id] = true
     end
   else
     local free = room(id)  -- paused or not: it runs already
+    for limit, weight in lanes().each_need(needs) do
+      local left = room(limit)
+      if left and left < tonumber(weight) then free = 0 end
+    end
     if recovery > 0 or began == 1 or free == nil or free > 0 then
-      redis.call('HSET', P .. 'slots:' .. id, token, pack_slot(worker, 'r', task))
+      redis.call('HSET', P .. 'slots:' .. id, token, pack_slot(worker, needs ~= '' and 'R' or 'r', task))
       redis.call('HSET', P .. 'held:' .. worker, token, id)
       trial_start(id, token, pack_slot(worker, 'r', task))
+      if needs ~= '' then lanes().take_units(worker, id, token, needs) end
+      for limit in lanes().each_need(needs) do touched[limit] = true end
       touched[id] = true
     else
       redis.call('HDEL', P .. 'held:' .. worker, token)

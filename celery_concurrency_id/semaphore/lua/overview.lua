@@ -4,7 +4,7 @@
 -- Returns  {time in us, recovery in ms, rows}
 --          rows  {fields, running, announced and waiting, since when the first of them (us; empty: none waits), live workers} per id
 --          fields  limit, override, override_until, override_by, override_note, override_at, paused, paused_by,
---                  paused_note, paused_at, seq, unseen: as keys.py says, each nil where there is none
+--                  paused_note, paused_at, seq, unseen, needs: as keys.py says, each nil where there is none
 
 if lapse() > 0 and recovery_ms() == 0 then wake() end
 
@@ -29,7 +29,7 @@ for i = 1, #ARGV do
   end
   rows[i] = {
     redis.call('HMGET', P .. 'id:' .. id, 'limit', 'override', 'override_until', 'override_by', 'override_note',
-      'override_at', 'paused', 'paused_by', 'paused_note', 'paused_at', 'seq', 'unseen'),
+      'override_at', 'paused', 'paused_by', 'paused_note', 'paused_at', 'seq', 'unseen', 'needs'),
     redis.call('HLEN', P .. 'slots:' .. id),
     redis.call('ZCARD', P .. 'waiting:' .. id),
     redis.call('ZRANGE', P .. 'waiting:' .. id, 0, 0, 'WITHSCORES')[2] or '',

@@ -37,7 +37,7 @@ local function need(name)
 end
 
 local total = redis.call('ZCARD', waiting)
-local row = redis.call('HMGET', P .. 'id:' .. id, 'limit', 'override', 'paused', 'unseen', 'kind')
+local row = redis.call('HMGET', P .. 'id:' .. id, 'limit', 'override', 'paused', 'unseen', 'kind', 'needs')
 local kinds = {{row[5] or '', total}}
 for _, kind in ipairs(redis.call('SMEMBERS', P .. 'kinds:' .. id)) do
   local count = redis.call('ZCARD', kind_key(id, kind))
@@ -51,7 +51,7 @@ for _, record in ipairs(records) do
   local state, since, task, name = unpack_slot(record)
   if string.lower(state) == 'r' then running[task] = {'r', int(since), name} end
   if #records <= 200 then
-    slots[#slots + 1] = {state, int(since), name}
+    slots[#slots + 1] = {state == 'u' and 'r' or state, int(since), name}
     need(name)
   end
 end
@@ -87,6 +87,8 @@ end
 
 local first = redis.call('ZRANGE', waiting, 0, 0, 'WITHSCORES')[2] or ''
 local code = row[1] and int(math.max(tonumber(row[1]), 0))  -- one that only watches is none
-local told = {row[2] or code or '', row[3] and 1 or 0, tonumber(row[4] or '0') or 0, total, first, #records, alive,
+-- Where other limits count, too, this one says little.
+local limit = row[6] and '' or row[2] or code or ''
+local told = {limit, row[3] and 1 or 0, tonumber(row[4] or '0') or 0, total, first, #records, alive,
   recovery_ms()}
 return {now, told, kinds, slots, times, tasks}

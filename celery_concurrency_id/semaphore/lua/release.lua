@@ -7,6 +7,11 @@
 local id, token = ARGV[1], ARGV[2]
 
 local record = redis.call('HGET', P .. 'slots:' .. id, token)
+if not record then
+  -- It may have been taken with that of a lane.
+  id = string.match(redis.call('HGET', P .. 'slots:' .. id, token .. '.1') or '', '|u|%d+|(.*)$') or id
+  record = redis.call('HGET', P .. 'slots:' .. id, token)
+end
 if not record then return {0, '', 0} end
 local worker = string.match(record, '^[^|]*')
 local told = redis.call('PUBLISH', P .. 'mail:' .. worker, 'released ' .. token)

@@ -9,7 +9,7 @@ for i = 1, #ARGV, 2 do
   local score = tonumber(redis.call('ZSCORE', P .. 'dynamic', id) or nil)
   -- Another score: somebody has used it since.
   if score and score == mark and not busy(id) then
-    redis.call('DEL', P .. 'id:' .. id)
+    redis.call('DEL', P .. 'id:' .. id, P .. 'took:' .. id)
     forget_trial(id)
     for _, each in ipairs({'dynamic', 'lookups', 'fresh'}) do redis.call('ZREM', P .. each, id) end
     for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do redis.call('ZREM', P .. 'ready:' .. fleet, id) end

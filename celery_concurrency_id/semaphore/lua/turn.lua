@@ -16,7 +16,8 @@
 --            drop     the queue was empty and nothing was announced since (number: seq); the slot is free
 -- Returns  {'epoch'} | {'lost'} | {'ok', verdicts, grants, recovery in ms, idle}
 --          verdicts  {token, keep, claimable} per start or resume
---          grants    {id, token, seq, claimable, keep, family} per slot acquired; family: as announce has it
+--          grants    {id, token, seq, claimable, keep, family, needs} per slot acquired; family and needs: as announce has
+--                    them
 --          keep      what to do when the task ends: 0 give the slot back | 1 keep it | 2 keep it, and the next message may
 --                    be fetched ahead, since every slot of the id is taken | -1 the slot is no longer held
 --          idle      1 if the caller is now registered as idle
@@ -42,7 +43,7 @@ function report.resume(id, token, task, number, name)
     ended(id, record, task)  -- the one before, if there was one
     trial_end(id, run_of(record, token))
     if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end
-    redis.call('HSET', key, token, pack_slot(worker, 'r', task, name))
+    redis.call('HSET', key, token, running(record, worker, task, name))
     if key == P .. 'slots:' .. id then trial_start(id, token, pack_slot(worker, 'r', task)) end
   end
   started[#started + 1] = {id, token, record}
@@ -91,19 +92,39 @@ end
 for id in pairs(touched) do refresh(id) end
 
 local grants = {}
-local recovery = recovery_ms()
-while #grants < want and recovery == 0 do
-  local id = redis.call('ZRANGE', ready, 0, 0)[1]
-  if not id then break end
+local recovery, moves = recovery_ms(), 0
+
+-- Takes a slot of an id, and with it what its task needs of others.
+local function grant(id, others)
   local fence = math.max(field(P .. 'meta', 'fence') + 1, now)
   local token = int(fence)
   redis.call('HSET', P .. 'meta', 'fence', token)
-  redis.call('HSET', P .. 'slots:' .. id, token, pack_slot(worker, 'f', ''))
+  redis.call('HSET', P .. 'slots:' .. id, token, pack_slot(worker, others and 'F' or 'f', ''))
+  if others then lanes().take_units(worker, id, token, others) end
   redis.call('HSET', P .. 'held:' .. worker, token, id)
   redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', 1)
   for _, each in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do redis.call('ZREM', P .. 'ready:' .. each, id) end
   refresh(id)
-  grants[#grants + 1] = {id, token, field(P .. 'id:' .. id, 'seq'), claimable(id)}
+  if others then
+    for limit in lanes().each_need(others) do refresh(limit) end
+  end
+  grants[#grants + 1] = {id, token, field(P .. 'id:' .. id, 'seq'), claimable(id), 0, '', others or ''}
+end
+
+while #grants < want and recovery == 0 and moves < 100 do
+  local id = redis.call('ZRANGE', ready, 0, 0)[1]
+  if not id then break end
+  if not string.find(id, ' ', 1, true) then
+    grant(id)
+  else
+    local lane, needs = lanes().next_in_line(fleet, id)
+    if lane then
+      lanes().serve_lane(lane, needs, #grants)
+      grant(lane, needs ~= lane .. ' 1' and needs)
+    else
+      moves = moves + 1
+    end
+  end
 end
 
 if want > 0 and recovery == 0 then
@@ -117,21 +138,23 @@ wake()
 local now_idle = redis.call('ZSCORE', idle, worker) and 1 or 0
 
 -- A slot goes back where another id is ready for this fleet, the id is paused, more are held than the limit allows, or a
--- task waits to have one again: whose turn it is must be seen here.
-local function keep(id)
-  local free = free_slots(id)
+-- task waits to have one again: whose turn it is must be seen here; where it takes others with it; and where somebody else
+-- waits for a slot of its id.
+local function keep(id, others)
+  local free, needs, weights = free_slots(id)
   if free == nil or free < 0 or redis.call('EXISTS', P .. 'back:' .. id) == 1 then return 0 end
+  if others or (weights and lanes().contended(id, weights)) then return 0 end
   local first = redis.call('ZRANGE', ready, 0, 1)
-  if #first > 1 or (#first == 1 and first[1] ~= id) then return 0 end
+  if #first > 1 or (#first == 1 and first[1] ~= (weights and id .. ' 1' or id)) then return 0 end
   return free == 0 and 2 or 1
 end
 
 local verdicts = {}
 for i, start in ipairs(started) do
-  verdicts[i] = {start[2], start[3] and keep(start[1]) or -1, claimable(start[1])}
+  verdicts[i] = {start[2], start[3] and keep(start[1], in_lane(start[3])) or -1, claimable(start[1])}
 end
 for _, grant in ipairs(grants) do
-  grant[5], grant[6] = keep(grant[1]), redis.call('HGET', P .. 'id:' .. grant[1], 'family') or ''
+  grant[5], grant[6] = keep(grant[1], grant[7] ~= ''), redis.call('HGET', P .. 'id:' .. grant[1], 'family') or ''
 end
 
 return {'ok', verdicts, grants, recovery, now_idle}

@@ -3,12 +3,14 @@
 -- ARGV[1]  worker
 -- ARGV[2]  concurrency id
 -- ARGV[3]  token
--- Returns  1 if the slot is given back, 0 if the worker is not known to hold it
+-- Returns  1 if the slot is given back, 0 if the worker is not known to hold it, -1 if it takes slots of other ids with
+--          it: such a one is not given back
 
 local worker, id, token = ARGV[1], ARGV[2], ARGV[3]
 
 local record, key = find(id, token)
 if not record or slot_worker(record) ~= worker then return 0 end
+if in_lane(record) then return -1 end
 redis.call('HDEL', key, token)
 trial_end(id, run_of(record, token))
 redis.call('HSET', P .. 'away:' .. id, token, record)
