@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -171,6 +171,76 @@ def history(world: World) -> None:
 def test_a_slot_that_is_given_back_for_a_while_is_everybodys_and_comes_back_in_turn(world: World) -> None:
     with scripts():
         history(world)
+
+
+@pytest.fixture
+def wide(redis_url: str) -> Iterator[World]:
+    """Some tasks take several slots; limits: a 2, b 1."""
+    world = World(redis_url, lanes=True)
+    yield world
+    world.close()
+
+
+def refusal(world: World) -> None:
+    peer = world.start("old")
+    world.publish("a+b")
+    work = started(world, peer, "a+b")
+    world.give_back(peer, work)
+    assert not work.away
+    assert len(world.model.ids["a"].units) == 1
+    world.settle()
+
+
+def turns(world: World) -> None:
+    """A slot of a limit that a wide task needs, too, comes back when it is not left free for that."""
+    one, two = world.start("old"), world.start("old")
+    world.publish("a")
+    mine = started(world, one)
+    world.give_back(one, mine)
+    world.publish("a")
+    first = started(world, two)
+    world.publish("a:2")
+    for _ in range(3):  # others go before it, until its patience is over
+        world.publish("a")
+        ended(world, one, started(world, one))
+    assert world.model.hungry == {"a:2"}
+    world.take_again(one, mine)
+    assert mine.away, "what is free is left free for the one that waits longer"
+    ended(world, two, first)
+    wide = started(world, two, "a:2")
+    world.take_again(one, mine)
+    assert mine.away, "both are taken"
+    ended(world, two, wide)
+    world.take_again(one, mine)
+    assert not mine.away
+    world.settle()
+
+
+#: The same of slots that are taken with others, and of limits that several ids share, each in the history that shows it.
+WIDE_MUTANTS = {
+    "several slots are given back": ("if in_lane(record) then return -1 end\n", "", refusal),
+    "who comes back takes what is left free for another": (
+        "  if weights and free and free > 0 then return lanes().available(id, id, tonumber(since)) end\n",
+        "",
+        turns,
+    ),
+}
+
+
+@pytest.mark.parametrize("history", [refusal, turns])
+def test_slots_of_several_limits_stay_and_a_shared_one_comes_back_in_turn(
+    history: Callable[[World], None], wide: World
+) -> None:
+    with scripts():
+        history(wide)
+
+
+@pytest.mark.parametrize("bug", WIDE_MUTANTS)
+def test_a_planted_bug_with_several_limits_is_noticed(bug: str, wide: World) -> None:
+    before, after, shows = WIDE_MUTANTS[bug]
+    assert before in everything(), f"the scripts changed; plant {bug!r} anew"
+    with scripts({before: after}), pytest.raises(AssertionError):
+        shows(wide)
 
 
 @pytest.mark.parametrize("bug", MUTANTS)

@@ -197,8 +197,9 @@ class World:
     def free_by_hand(self, peer: Peer, work: Work) -> None:
         """What runs in the slot goes on, beside the limit."""
         self.tick()
-        self._doubtful.add(work.token)
-        self._freed_by_hand.add(work.token)
+        if work.token not in self.model.ids[work.id].away:  # what is away takes no slot that could be freed
+            self._doubtful.add(work.token)
+            self._freed_by_hand.add(work.token)
         reply, wanted = self.operator.release(work.id, work.token), self.model.free_by_hand(work.id, work.token)
         assert (reply is None) == (wanted is None)
         if reply is not None and wanted is not None:
