@@ -6,6 +6,7 @@ from typing import Callable
 
 import pytest
 
+from celery_concurrency_id import CannotYield
 from harness.fixtures import for_each_broker, on_both_brokers
 from harness.setup import Setup, alive
 from harness.waiting import stays, wait
@@ -45,6 +46,13 @@ def test_a_wide_task_has_its_turn_though_narrow_ones_keep_coming(celery_setup: S
     assert len(after) - before < 100, "it did not wait for all of them"
     celery_setup.wait_ended(narrow, timeout=60)
     assert celery_setup.sweep.peak_slots({"wide4": 1, "wide4:4": 4}) == 4
+
+    # It cannot give its slots back for a while.
+    with pytest.raises(CannotYield, match=r"'yields_wide': .*\{'wide4': 4\}") as raised:
+        celery_setup.send("yields_wide").get(timeout=30)
+    assert raised.value.slots == {"wide4": 4}
+    assert not celery_setup.sweep.runs("wide4:4-away")
+    celery_setup.wait_ended([celery_setup.send("narrow4"), celery_setup.send("wide4")])
 
 
 @on_both_brokers

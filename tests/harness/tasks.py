@@ -220,6 +220,7 @@ def define(app: Celery, base: type[Task] | None, many: int = 0) -> None:
 
     gated(work, "narrow4", "wide4", 4)
     several(work, "wide4", "wide4:4", concurrency_id="wide4", concurrency_slots=4)
+    several(yielding, "yields_wide", "wide4:4", concurrency_id="wide4", concurrency_slots=4)
     gated(work, "left", "left", 2)
     gated(work, "right", "right", 3)
     several(work, "left_right", "left+right:2", concurrency={"left": 1, "right": 2})
