@@ -128,15 +128,22 @@ def expires(channel: Any, queue: str) -> bool:
 
 
 def delivered(channel: Any, item: bytes, tag: str) -> Any:
-    """Return the message that a list of kombu's Redis transport held, and Redis notes under its tag as delivered.
+    """Return the message that a list of kombu's Redis transport held.
+
+    Args:
+        tag: Under what Redis notes it as delivered; empty where it has not noted it yet.
 
     Raises:
         Exception: It is no message.
     """
-    if not tag:
-        raise ValueError("no delivery tag, exchange or routing key")
     message = channel.Message(loads(item), channel=channel)
-    VirtualQoS.append(channel.qos, message, tag)
+    if tag:
+        VirtualQoS.append(channel.qos, message, tag)
+    elif not isinstance(message.delivery_tag, str):
+        raise ValueError("its delivery tag is no text")
+    else:
+        # Python reads what Redis cannot, such as half a surrogate. Noted in a step of its own, as kombu itself does.
+        channel.qos.append(message, message.delivery_tag)
     return message
 
 

@@ -4,8 +4,8 @@
 -- KEYS[3..] the lists of the queue, one for each priority, the first one first
 -- ARGV[1]   how many messages at the most
 -- ARGV[2]   now, by the caller's clock, in seconds: kombu compares it with that of workers
--- Returns   for each message, in their order, itself and its delivery tag; an empty one where it is no message of kombu's,
---           which nothing notes
+-- Returns   for each message, in their order, itself and its delivery tag; an empty one where that cannot be
+--           read here, and nothing is noted
 
 local unacked, index, most, now = KEYS[1], KEYS[2], tonumber(ARGV[1]), ARGV[2]
 

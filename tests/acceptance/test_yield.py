@@ -12,7 +12,7 @@ from celery.exceptions import SoftTimeLimitExceeded, TimeoutError
 
 from celery_concurrency_id import Concurrency, DeadlockError, yield_slot
 from celery_concurrency_id.policy import policy_of
-from harness.fixtures import in_processes_and_threads, on_both_brokers
+from harness.fixtures import for_each_broker, on_both_brokers
 from harness.setup import Setup, alive
 from harness.sweep import Run
 from harness.waiting import stays, wait
@@ -31,25 +31,30 @@ def wait_for_returners(setup: Setup, id: str, count: int = 1) -> None:
         wait(lambda: client.zcard(f"{PREFIX}back:{id}") == count, what=setup.state)
 
 
-@in_processes_and_threads
-def test_a_slot_that_is_given_back_is_used_by_others_and_taken_again_in_turn(celery_setup: Setup) -> None:
-    away, gate = celery_setup.gate(), celery_setup.gate()
-    yields = celery_setup.send("yields", tag="yields", away=away)
-    celery_setup.wait_running(1, "one-away")
+@for_each_broker
+@pytest.mark.parametrize("pool", ["prefork", "threads"])
+def test_a_slot_that_is_given_back_is_used_by_others_and_taken_again_in_turn(
+    make_setup: Callable[..., Setup], pool: str, broker: str
+) -> None:
+    # One of its own: what another test announced and purged counts as waiting until a worker has found that it is gone.
+    setup = make_setup(broker=broker, pool=pool, workers=2)
+    away, gate = setup.gate(), setup.gate()
+    yields = setup.send("yields", tag="yields", away=away)
+    setup.wait_running(1, "one-away")
 
-    others = [celery_setup.send("one", tag="first", gate=gate), celery_setup.send("one", tag="earlier")]
-    celery_setup.wait_running(1, "one")  # while the other is not at its end
+    others = [setup.send("one", tag="first", gate=gate), setup.send("one", tag="earlier")]
+    setup.wait_running(1, "one")  # while the other is not at its end
     away.open()
-    wait_for_returners(celery_setup, "one")
-    others.append(celery_setup.send("one", tag="later"))
+    wait_for_returners(setup, "one")
+    others.append(setup.send("one", tag="later"))
     gate.open()
-    celery_setup.wait_ended(others)
+    setup.wait_ended(others)
 
     first, then = yields.get(timeout=30)
-    assert celery_setup.sweep.tags("one") == ["yields", "first", "earlier", "yields", "later"]
-    assert celery_setup.sweep.peak("one") == 1
+    assert setup.sweep.tags("one") == ["yields", "first", "earlier", "yields", "later"]
+    assert setup.sweep.peak("one") == 1
     assert then > first, "its fencing token is newer than those of the tasks that ran meanwhile"
-    celery_setup.assert_slots_are_free("one", 1)
+    setup.assert_slots_are_free("one", 1)
 
 
 @on_both_brokers

@@ -35,7 +35,6 @@ def _shared(brokers: tuple[str, ...], pools: tuple[str, ...]) -> pytest.MarkDeco
 
 on_both_brokers = _shared(BROKERS, ("prefork",))
 on_every_pool = _shared(("redis",), POOLS)
-in_processes_and_threads = _shared(BROKERS, ("prefork", "threads"))
 everywhere = _shared(BROKERS, POOLS)
 for_each_broker = pytest.mark.parametrize("broker", BROKERS)
 

@@ -686,8 +686,8 @@ class World:
         """End what runs, but what has given back its slot waits until it has it again."""
         for work in peer.running():
             if work.away:
-                self.take_again(peer, work)
-            if not work.away:
+                self.take_again(peer, work)  # which may show that other slots are lost
+            if not work.away and peer.held.get(work.token) is work:
                 self.end(peer, work)
 
     def _is_done(self) -> bool:
