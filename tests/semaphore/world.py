@@ -57,6 +57,7 @@ class World:
         self.producer = TroubledClient(self.server)
         self.operator = OperatorVerbs(TroubledClient(self.server))
         self._freed_by_hand: set[str] = set()  # what its holder may learn by a heartbeat only
+        self._disowned: set[str] = set()  # what its holder has heard of
         self.queues: dict[str, deque[tuple[str, int]]] = {id: deque() for id in (*self.ids, *MADE)}
         self.told: dict[str, tuple[str, int]] = {}
         self.id_ttl = 0
@@ -404,7 +405,9 @@ class World:
         if answer is not None:
             reply, wanted = answer
             self._compare(peer, reply, wanted)
-            meddled = reply.status == "ok" and bool(self._freed_by_hand & set(tokens))
+            # A worker may have joined again with what was freed by hand before it heard of that.
+            odd = self._freed_by_hand & set(tokens) | (self._disowned & self.model.held(peer.name) - set(tokens))
+            meddled = reply.status == "ok" and bool(odd)
             assert reply.resync == meddled, f"resync is {reply.resync}; somebody meddled: {meddled}"
             cursor = reply.cursor
             peer.joined = not reply.resync
@@ -566,7 +569,9 @@ class World:
             elif word.startswith("recall "):
                 self._recall(peer, word[len("recall ") :])
             elif word.startswith("released "):
-                peer.held.pop(word[len("released ") :], None)
+                token = word[len("released ") :]
+                if peer.held.pop(token, None) is not None:
+                    self._disowned.add(token)
 
     def _recall(self, peer: Peer, id: str) -> None:
         for work in peer.held.values():
