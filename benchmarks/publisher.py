@@ -49,7 +49,7 @@ def publish(
     for number, name in enumerate(names):
         if every:
             due = began / 1e9 + number * every
-            time.sleep(max(0.0, due - time.clock_gettime(time.CLOCK_MONOTONIC)))
+            time.sleep(max(0.0, due - time.clock_gettime(time.CLOCK_MONOTONIC)))  # one every so often
         if stamp:
             write("sent", name, batch, number)
         app.tasks[name].apply_async((batch, number, seconds, hold))

@@ -143,4 +143,4 @@ class Yielding:
             if not patient:
                 return 0  # its worker frees what may be left of it when it ends
             if state == UNKNOWN:
-                time.sleep(_RETRY)
+                time.sleep(_RETRY)  # before Redis is asked again

@@ -15,7 +15,7 @@ def pretend_to_work(what: str, seconds: float) -> str:
     """Take `seconds`, in steps; return what a model would: the name of a file."""
     note("start")
     for step in range(1, STEPS + 1):
-        time.sleep(seconds / STEPS)
+        time.sleep(seconds / STEPS)  # the work itself
         note("step", done=step / STEPS)
     note("end")
     return f"{what}.png"

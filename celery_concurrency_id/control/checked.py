@@ -10,7 +10,7 @@ from typing import Any
 from ..exceptions import InvalidControl
 from ..settings import check_limit
 
-__all__ = ("checked_expires", "checked_limit", "checked_text", "checked_token", "unknown_id")
+__all__ = ("check_timeout", "checked_expires", "checked_limit", "checked_text", "checked_token", "unknown_id")
 
 _LONGEST_TEXT = 500
 _LONGEST = 10 * 365 * 86400
@@ -40,6 +40,12 @@ def checked_text(command: str, argument: str, text: Any) -> str:
     if not isinstance(text, str) or len(text) > _LONGEST_TEXT:
         raise InvalidControl(command, argument, text, f"a str of {_LONGEST_TEXT} characters at most")
     return text.encode("utf-8", "replace").decode()
+
+
+def check_timeout(command: str, timeout: Any) -> None:
+    """Refuse what is neither seconds to wait, nor None for as long as it takes."""
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout < 0):
+        raise InvalidControl(command, "timeout", timeout, "seconds, or None for as long as it takes")
 
 
 def checked_token(token: Any) -> str:

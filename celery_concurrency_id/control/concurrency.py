@@ -14,7 +14,7 @@ from ..exceptions import InvalidControl
 from ..queues import dedicated_queue
 from ..semaphore.operator import OperatorVerbs
 from .broker import purged
-from .checked import checked_expires, checked_limit, checked_text, checked_token, unknown_id
+from .checked import check_timeout, checked_expires, checked_limit, checked_text, checked_token, unknown_id
 from .look import details, gated, known_ids, line_to, statuses
 from .observe import observed_of
 from .positions import positions_of
@@ -185,11 +185,11 @@ class Concurrency:
         Returns:
             Whether nothing runs any more.
         """
-        if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout < 0):
-            raise InvalidControl("drain", "timeout", timeout, "seconds, or None for as long as it takes")
+        check_timeout("drain", timeout)
         status = self.pause(id, note)
         deadline = None if timeout is None else time.monotonic() + timeout
         while status.running and (deadline is None or time.monotonic() < deadline):
+            # Between two looks, until the deadline.
             time.sleep(_LOOK if deadline is None else max(0.0, min(_LOOK, deadline - time.monotonic())))
             with line_to(self._app) as line:
                 status = self._status(line, id)

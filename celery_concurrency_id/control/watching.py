@@ -12,6 +12,7 @@ from typing import Any, Callable
 from weakref import WeakKeyDictionary
 
 from ..exceptions import InvalidControl, SemaphoreUnavailable
+from .checked import check_timeout
 from .positions import Positions, checked_task, positions_of
 from .views import Position
 
@@ -196,8 +197,7 @@ def _watchers_of(app: Any) -> Watchers:
 def _checked(interval: Any, timeout: Any) -> None:
     if isinstance(interval, bool) or not isinstance(interval, (int, float)) or interval < _OFTEN:
         raise InvalidControl("positions", "interval", interval, f"seconds, {_OFTEN:g} or more")
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout < 0):
-        raise InvalidControl("positions", "timeout", timeout, "seconds, or None for as long as it takes")
+    check_timeout("positions", timeout)
 
 
 def follow(

@@ -74,7 +74,7 @@ class Announcer:
         since = monotonic()
         heard, wait_ms = self._try(lambda line: self._learn(line, known))
         while heard and wait_ms and monotonic() - since < _RETIRING:
-            sleep(min(wait_ms / 1000, 0.02))
+            sleep(min(wait_ms / 1000, 0.02))  # between two looks: a worker is about to delete the queue
             heard, wait_ms = self._try(lambda line: self._learn(line, known))
         if not heard:
             self._keep(known)

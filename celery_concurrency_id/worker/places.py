@@ -205,7 +205,7 @@ class GreenPlaces(Places):
     def _wait(self, on_place: Callable[[], Any]) -> None:
         # Greenlets that waited before us may be about to be told that there is room, and acquire() would not wait for
         # them: let them run first.
-        time.sleep(0)
+        time.sleep(0)  # the turn of the others
         self._room.acquire()
         self._loop.call_soon(on_place)
 

@@ -110,4 +110,4 @@ def wait_until(condition: Callable[[], bool], seconds: float, what: str, check: 
         check()
         if time.monotonic() > deadline:
             raise DemoError(f"{what}: not within {seconds:g} seconds")
-        time.sleep(0.05)
+        time.sleep(0.05)  # between two looks

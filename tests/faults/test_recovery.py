@@ -120,7 +120,7 @@ def test_a_busy_machine_and_a_pool_that_holds_the_gil_are_no_dead_workers(
                 int(seconds) + int(micros) / 1e6 - heard / 1e6
                 for _, heard in client.zrange(PREFIX + "workers", 0, -1, withscores=True)
             ]
-            time.sleep(0.01)
+            time.sleep(0.01)  # between two looks
         setup.wait_ended(results, timeout=90)
     measured("machine busy, GIL held: the longest silence of a worker that nobody took for dead", [max(silences)])
 
@@ -166,7 +166,7 @@ def test_a_redis_without_its_data_lets_nobody_exceed_the_limit_and_loses_no_task
             flush_before_all_can_tell(setup, setup.running("two")[0].pid)
         else:
             container.kill()
-            time.sleep(outage)
+            time.sleep(outage)  # how long Redis is away
             container.start()
             container.ready()
         back = time.monotonic_ns()

@@ -75,7 +75,7 @@ def freeze(seconds: Callable[[random.Random], float], main_alone: bool = False) 
         send = (lambda number: kill(worker.pid, number)) if main_alone else worker.kill
         at = now()
         send(signal.SIGSTOP)
-        time.sleep(seconds(rng))
+        time.sleep(seconds(rng))  # how long it is frozen
         over = now()
         send(signal.SIGCONT)
         return Injury(at, over, lapsing=frozenset([worker.host]))
@@ -148,7 +148,7 @@ def busy_machine(scene: Scene, rng: random.Random, load: Load) -> Injury:
     at = now()
     spinners = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2 * (os.cpu_count() or 1))]
     try:
-        time.sleep(rng.uniform(2, 3))
+        time.sleep(rng.uniform(2, 3))  # how long the machine is busy
     finally:
         for spinner in spinners:
             spinner.kill()
@@ -162,7 +162,7 @@ def busy_machine(scene: Scene, rng: random.Random, load: Load) -> Injury:
 def nothing(scene: Scene, rng: random.Random, load: Load) -> Injury:
     """No fault at all: what is wrong here is not the fault's doing."""
     at = now()
-    time.sleep(rng.uniform(0.5, 1))
+    time.sleep(rng.uniform(0.5, 1))  # as long as a short fault
     return Injury(at, at)
 
 

@@ -120,7 +120,7 @@ class ProcessContainer(CeleryTestContainer):
             self.kill(signal)
             deadline = time.monotonic() + timeout
             while self.status == "running" and time.monotonic() < deadline:
-                time.sleep(0.01)
+                time.sleep(0.01)  # between two looks, with a deadline
         self.teardown()
 
     def wait_exit(self, timeout: float = 30) -> int:

@@ -43,7 +43,7 @@ def work(
         if fail in ("exit", "kill"):
             run.alive()
             os._exit(1) if fail == "exit" else os.kill(os.getpid(), signal.SIGKILL)
-            time.sleep(60)
+            time.sleep(60)  # until the signal has ended this process
     return tag
 
 

@@ -62,4 +62,5 @@ class Run:
         while time.monotonic() < until or (gate and not os.path.exists(gate)):
             if gate:
                 self.alive()
+            # Between two looks at the gate; else this is the task itself.
             time.sleep(0.01 if gate else max(0.0, until - time.monotonic()))

@@ -30,7 +30,7 @@ def wait(condition: Callable[[], Any], timeout: float = 15.0, what: str | Callab
         if time.monotonic() > deadline:
             said = what() if callable(what) else what
             raise AssertionError(f"not within {timeout:g} s: {said or 'the condition'} (last value: {value!r})")
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks, with a deadline
 
 
 def stays(condition: Callable[[], Any], seconds: float, what: str = "") -> None:
@@ -38,4 +38,4 @@ def stays(condition: Callable[[], Any], seconds: float, what: str = "") -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         assert condition(), f"did not stay true for {seconds:g} s: {what or 'the condition'}"
-        time.sleep(0.01)
+        time.sleep(0.01)  # between two looks, with a deadline
