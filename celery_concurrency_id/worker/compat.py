@@ -276,6 +276,11 @@ def thread_backlog(pool: Any) -> int:
     return int(pool.executor._work_queue.qsize())
 
 
+def thread_pool_ended(pool: Any) -> bool:
+    """Say whether a thread pool's executor takes no more jobs."""
+    return bool(pool.executor._shutdown)
+
+
 def green_semaphore(pool: Any) -> Any:
     """Return the semaphore with which a pool of greenlets counts its room: gevent's or eventlet's."""
     inner = pool._pool

@@ -118,7 +118,13 @@ class ThreadPlaces(Places):
     def request(self, on_place: Callable[[], Any]) -> None:
         ticket = _Ticket(lambda: self._loop.call_soon(self._arrive, ticket, on_place))
         self._tickets.add(ticket)
-        self._pool.executor.submit(ticket.run)
+        try:
+            self._pool.executor.submit(ticket.run)
+        except RuntimeError:
+            # A cold shutdown ends the pool before anything else of the worker: no place comes any more.
+            self._tickets.discard(ticket)
+            if not compat.thread_pool_ended(self._pool):
+                raise
 
     def _arrive(self, ticket: _Ticket, on_place: Callable[[], Any]) -> None:
         if ticket in self._tickets:

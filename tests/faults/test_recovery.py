@@ -107,8 +107,14 @@ def test_a_busy_machine_and_a_pool_that_holds_the_gil_are_no_dead_workers(
     setup = make_setup(workers=1, pool="threads", concurrency=1, imports=["faults.hog"])
     setup.start_workers(1, pool="prefork", concurrency=2, imports=[])
     client = setup.broker.container.client  # holds the slots as well
-    known, silences = set(client.zrange(PREFIX + "workers", 0, -1)), []
-    assert len(known) == 2
+    known: set[str] = set()
+
+    def joined() -> bool:
+        known.update(client.zrange(PREFIX + "workers", 0, -1))
+        return len(known) == 2
+
+    wait(joined, 10, lambda: setup.state())  # a worker is ready before its lease has begun
+    silences: list[float] = []
     until = time.monotonic() + (180 if long else 20)
     results: list[Any] = []
     with busy_cores():

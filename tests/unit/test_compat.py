@@ -28,7 +28,7 @@ USED = {
     "celery.concurrency.prefork:TaskPool": ["uses_semaphore"],
     "celery.concurrency.thread:TaskPool": ["executor"],
     "celery.concurrency.gevent:TaskPool": ["_pool"],
-    "concurrent.futures:ThreadPoolExecutor": ["_work_queue"],
+    "concurrent.futures:ThreadPoolExecutor": ["_work_queue", "_shutdown"],
     "celery.app.amqp:AMQP": ["_create_task_sender", "queues_cls", "Router", "send_task_message"],
     "celery.app.amqp:Queues": ["select", "deselect", "consume_from", "new_missing", "max_priority"],
     "celery.app.routes:Router": ["route", "routes"],
