@@ -3,57 +3,28 @@
 from __future__ import annotations
 
 import logging
-import re
 import threading
 import weakref
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from types import SimpleNamespace
 from typing import Any
-from weakref import WeakKeyDictionary
 
+from .entries import NOTHING, Entries, refusing
 from .exceptions import InvalidOption, InvalidSetting
 from .families import HEADER, Family, family_of, is_dynamic, option_of
-from .lanes import Plan, plan_of
+from .lanes import Plan
+from .options import UNSET, check_id, check_limit_option, check_options
+from .per_app import one_for_each
 from .semaphore.announcer import Announcer, Silent
 from .semaphore.needs import pack, unpack
 from .semaphore.reservations import Reservations
 from .semaphore.semaphore import Known
-from .settings import TASK_OPTIONS, Settings, check_limit, tasks_of
+from .settings import TASK_OPTIONS, Settings
 
-__all__ = ("UNSET", "Policy", "policy_of")
+__all__ = ("Policy", "policy_of")
 
 logger = logging.getLogger(__name__)
-
-#: Bytes of an id's name: RabbitMQ takes 255 for a queue, kombu adds a priority to it on Redis.
-MAX_ID_BYTES = 200
-
-
-class _Unset:
-    """The value of an option that nobody set; ``None`` is a value of its own: no limit."""
-
-    def __repr__(self) -> str:
-        return "UNSET"
-
-    def __reduce__(self) -> str:
-        return "UNSET"
-
-
-UNSET: Any = _Unset()
-
-
-#: What a task says that has no options of its own.
-_NOTHING = SimpleNamespace(
-    concurrency_id=None,
-    concurrency_limit=UNSET,
-    concurrency_max_waiting=UNSET,
-    concurrency_observe=UNSET,
-    concurrency=None,
-    concurrency_slots=1,
-    concurrency_key=None,
-    concurrency_key_limit=UNSET,
-)
 
 
 class Policy:
@@ -74,8 +45,8 @@ class Policy:
         self._reservations: Any = None
         self._bounds: dict[str, dict[str, int | None]] = {}
         self._observe: dict[str, dict[str, bool]] = {}
-        self._configured: Any = None
-        self._own: dict[str, Any] = {}
+        self._entries: Entries | None = None
+        self._own: dict[str, dict[str, Any]] = {}
         self._looked_up: set[str] = set()
         self._lock = threading.RLock()
         self._needs: dict[str, tuple[str, str]] = {}
@@ -129,7 +100,7 @@ class Policy:
         own = {option: option_of(task, option) for option in TASK_OPTIONS}  # not the task: it holds on to the app
         with self._lock:
             self._add(task)
-            self._own[task.name] = SimpleNamespace(**own)
+            self._own[task.name] = own
             self._looked_up.discard(task.name)
 
     def id_of(self, name: str) -> str | None:
@@ -160,73 +131,18 @@ class Policy:
             self.id_of(name)
 
     def _look_up(self, name: str) -> None:
-        entry = self._entry_of(name)
-        if entry is None or self._configured[entry] is None:
+        if self._entries is None:
+            self._entries = Entries(self._app.conf)
+        entry = self._entries.about(name)
+        if entry is None:
             return
-        own, said = vars(self._own.get(name, _NOTHING)), self._configured[entry]
-        if "concurrency" in said or (HEADER in said and own["concurrency"] is not None):
-            # It stands in place of all that the code says of ids and slots.
-            own = {**vars(_NOTHING), "concurrency_max_waiting": own["concurrency_max_waiting"]}
-        with _refusing(entry):
-            self._add(SimpleNamespace(name=name, **{**own, **said}))
-
-    def _read_configured(self) -> Mapping[str, Any]:
-        """Read ``concurrency_tasks``; what is wrong is wrong here, whoever has the code of the task."""
-        configured = tasks_of(self._app.conf)
-        for entry, options in configured.items():
-            said = {**vars(_NOTHING), **(options or {})}
-            if said["concurrency"] is None and said[HEADER] is None:
-                said[HEADER] = "any"
-            with _refusing(entry):
-                self._check(SimpleNamespace(name=entry, **said))
-        return configured
-
-    def _entry_of(self, name: str) -> str | None:
-        """Return which entry of ``concurrency_tasks`` is about a task: its own, else the first glob in order."""
-        if self._configured is None:
-            self._configured = self._read_configured()
-        if name in self._configured:
-            return name
-        if name.startswith("celery."):
-            return None  # Celery's own tasks are meant by their names, never by a glob
-        return next((glob for glob in self._configured if fnmatchcase(name, glob)), None)
-
-    def _check(self, task: Any) -> tuple[str, Plan]:
-        """Return the concurrency id, or the name of the family of ids, of a task whose options are right, and its plan.
-
-        Raises:
-            InvalidOption: An option is wrong.
-        """
-        said = {name: option_of(task, name) for name in TASK_OPTIONS}
-        limit, bound = said["concurrency_limit"], said["concurrency_max_waiting"]
-        plan = plan_of(task.name, said, UNSET)
-        option = HEADER if said["concurrency"] is None else "concurrency"
-        for other in plan.needs:
-            self.check_id(task.name, other, option)
-        if is_dynamic(plan.option):
-            id = Family(task.name, plan.option, None, plan.family).name
-        else:
-            id = self.check_id(task.name, plan.option, option)
-        for name in ("concurrency_limit", "concurrency_key_limit"):
-            if said[name] is not UNSET and not callable(said[name]):
-                self._check_limit(task.name, said[name], name)
-        if plan.needs and callable(limit):
-            raise InvalidOption(task.name, "concurrency_limit", limit, "an int of 1 or more, or None for no limit")
-        if bound is not UNSET and not check_limit(bound):
-            expected = "an int of 1 or more, None for no bound, or no option at all"
-            raise InvalidOption(task.name, "concurrency_max_waiting", bound, expected)
-        observe = said["concurrency_observe"]
-        if observe is not UNSET and not isinstance(observe, bool):
-            raise InvalidOption(task.name, "concurrency_observe", observe, "True, False, or no option at all")
-        if observe is not UNSET and plan.needs:
-            expected = (
-                "no such option on a task that takes slots of other ids; the setting concurrency_observe names ids"
-            )
-            raise InvalidOption(task.name, "concurrency_observe", observe, expected)
-        return id, plan
+        options = self._entries.options(entry, self._own.get(name, NOTHING))
+        if options is not None:
+            with refusing(entry):
+                self._add(SimpleNamespace(name=name, **options))
 
     def _add(self, task: Any) -> None:
-        id, plan = self._check(task)
+        id, plan = check_options(task, self._app.conf.task_default_queue)
         family = None
         if is_dynamic(plan.option):
             family = family_of(task, plan.option, lambda name: self._app.tasks.get(name), plan.family)
@@ -350,7 +266,7 @@ class Policy:
         explicit = self._explicit.get(family or id)
         if explicit:
             said = [
-                self._check_limit(task, limit(id)) if callable(limit) else limit for task, limit in explicit.items()
+                check_limit_option(task, limit(id)) if callable(limit) else limit for task, limit in explicit.items()
             ]
             numbers = [limit for limit in said if limit is not None]
             return min(numbers) if numbers else None
@@ -432,32 +348,13 @@ class Policy:
                 expected = f"another name: the ordinary task {name!r} is routed to the queue of this name"
                 raise InvalidOption(gated, "concurrency_id", id, expected)
 
-    @staticmethod
-    def _check_limit(task: str, limit: Any, option: str = "concurrency_limit") -> int | None:
-        if not check_limit(limit):
-            expected = "an int of 1 or more, None for no limit, or a callable"
-            raise InvalidOption(task, option, limit, expected)
-        return limit  # type: ignore[no-any-return]  # checked
-
-    def check_id(self, task: str, id: Any, option: str = HEADER) -> str:
+    def check_id(self, task: str, id: Any) -> str:
         """Return what shall be the concurrency id of a task.
 
         Raises:
             InvalidOption: It cannot be one.
         """
-        if not isinstance(id, str) or not id:
-            expected = "a name: a str that is not empty"
-        elif len(id.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:
-            expected = f"a name of {MAX_ID_BYTES} bytes at most"
-        elif re.search(r"[\s\x00-\x1f\x7f\ud800-\udfff]", id):
-            expected = "a name without spaces and control characters"
-        elif id.startswith("amq."):
-            expected = "a name that RabbitMQ does not reserve (amq.*)"
-        elif id == self._app.conf.task_default_queue:
-            expected = "another name: this is task_default_queue, which workers consume for ordinary tasks"
-        else:
-            return id
-        raise InvalidOption(task, option, id, expected)
+        return check_id(task, id, self._app.conf.task_default_queue)
 
     def _warn_of_difference(self, id: str) -> None:
         numbers = {name: limit for name, limit in self._explicit[id].items() if isinstance(limit, int)}
@@ -479,24 +376,5 @@ class Policy:
         )
 
 
-@contextmanager
-def _refusing(entry: str) -> Iterator[None]:
-    """Tell of a wrong option as of one that the configuration gives."""
-    try:
-        yield
-    except InvalidOption as exc:
-        expected = f"{exc.expected}, as {exc.option} of task {exc.task!r}"
-        raise InvalidSetting("concurrency_tasks", {entry: {exc.option: exc.value}}, expected) from None
-
-
-_policies: WeakKeyDictionary[Any, Policy] = WeakKeyDictionary()
-_lock = threading.Lock()
-
-
-def policy_of(app: Any) -> Policy:
-    """Return the policy of an app; the same one every time."""
-    policy = _policies.get(app)
-    if policy is None:
-        with _lock:
-            policy = _policies.setdefault(app, Policy(app))
-    return policy
+#: Returns the policy of an app; the same one every time.
+policy_of = one_for_each(Policy)

@@ -8,8 +8,9 @@ from typing import Any, Callable
 from celery import Task
 from celery.result import EagerResult
 
+from .options import UNSET
 from .plugin import install
-from .policy import UNSET, policy_of
+from .policy import policy_of
 from .result import QueuedEagerResult, with_position
 from .yielding import Yielding, yield_slot
 

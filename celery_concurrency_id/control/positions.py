@@ -8,9 +8,9 @@ import weakref
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable, TypeVar
-from weakref import WeakKeyDictionary
 
 from ..exceptions import InvalidControl, SemaphoreUnavailable
+from ..per_app import one_for_each
 from ..policy import policy_of
 from ..producer import waiting_key
 from ..queues import turn_of
@@ -225,14 +225,5 @@ def _about(state: LineState) -> Mapping[str, Any]:
     }
 
 
-_positions: WeakKeyDictionary[Any, Positions] = WeakKeyDictionary()
-_lock = threading.Lock()
-
-
-def positions_of(app: Any) -> Positions:
-    """Return the positions of an app; the same ones every time."""
-    positions = _positions.get(app)
-    if positions is None:
-        with _lock:
-            positions = _positions.setdefault(app, Positions(app))
-    return positions
+#: Returns the positions of an app; the same ones every time.
+positions_of = one_for_each(Positions)

@@ -9,9 +9,9 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, Callable
-from weakref import WeakKeyDictionary
 
 from ..exceptions import InvalidControl, SemaphoreUnavailable
+from ..per_app import one_for_each
 from .checked import check_timeout
 from .positions import Positions, checked_task, positions_of
 from .views import Position
@@ -181,17 +181,7 @@ def _moved(before: Position, now: Position) -> bool:
     return False
 
 
-_watchers: WeakKeyDictionary[Positions, Watchers] = WeakKeyDictionary()
-_lock = threading.Lock()
-
-
-def _watchers_of(app: Any) -> Watchers:
-    positions = positions_of(app)
-    with _lock:
-        watchers = _watchers.get(positions)
-        if watchers is None:
-            watchers = _watchers[positions] = Watchers(positions)
-        return watchers
+_watchers_of = one_for_each(lambda app: Watchers(positions_of(app)))
 
 
 def _checked(interval: Any, timeout: Any) -> None:

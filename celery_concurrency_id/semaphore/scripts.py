@@ -1,4 +1,4 @@
-"""The Lua scripts: one file a verb, each behind the shared prelude."""
+"""The Lua scripts: one file a verb, each behind what all of them share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 from functools import cache
 from importlib.resources import files
 
-__all__ = ("VERBS", "Script", "load")
+__all__ = ("SHARED", "VERBS", "Script", "load")
 
 #: Every verb; each has a file of its name in ``lua/``.
 VERBS = (
@@ -16,13 +16,16 @@ VERBS = (
     *("find", "position"),  # of those who wait
 )
 
+#: What stands in front of each verb, in this order: each part may use those before it.
+SHARED = ("_prelude", "_trial", "_free", "_leases", "_waiting", "_directory", "_lanes")
+
 
 class Script:
     """One verb's source and the name Redis knows it by.
 
     Attributes:
         verb: Name of the verb.
-        source: The Lua text, prelude included.
+        source: The Lua text, with what is shared.
         sha: Hexadecimal SHA-1 of the source, as ``EVALSHA`` wants it.
     """
 
@@ -38,6 +41,5 @@ class Script:
 def load(verb: str) -> Script:
     """Read a verb's script from the package's data."""
     folder = files(__package__).joinpath("lua")
-    prelude = folder.joinpath("_prelude.lua").read_text(encoding="utf-8")
-    lanes = folder.joinpath("_lanes.lua").read_text(encoding="utf-8")
-    return Script(verb, prelude + lanes + folder.joinpath(f"{verb}.lua").read_text(encoding="utf-8"))
+    source = "".join(folder.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in (*SHARED, verb))
+    return Script(verb, source)

@@ -6,12 +6,13 @@ Everything here runs on one thread, the worker's loop; nothing waits for the sem
 from __future__ import annotations
 
 import logging
-from collections import Counter, deque
+from collections import deque
 from typing import Any, Callable
 
 from ..semaphore.semaphore import Report, Turn
 from .ahead import Ahead
 from .compat import clock
+from .counts import Counts
 from .events import SlotEvents
 from .full import FullIds
 from .hand import Hand
@@ -64,8 +65,7 @@ class Gate:
         self._handover = HandOver(app, pool, link, self, places.blocks)
         self._slots: dict[str, Slot] = {}
         self._open: deque[Slot] = deque()
-        self._claimable: dict[str, int] = {}
-        self._holding: Counter[str] = Counter()
+        self._counts = Counts()
         self._ahead = Ahead(self, self._handover, loop, fetch_ahead)
         self._looks = Looks(loop, link.tell_lengths)
         self._window = 1  # places to request at a time while there is more work than was acquired
@@ -140,7 +140,7 @@ class Gate:
             slot = self._slots.get(verdict.token)
             if slot is not None:
                 slot.keep, slot.ahead = verdict.keep, verdict.ahead
-                self._claimable[slot.id] = verdict.claimable
+                self._counts.told(slot.id, verdict.claimable)
                 if verdict.ahead and verdict.claimable:
                     self._full.wait(slot.id, verdict.claimable)
                 if not verdict.held:
@@ -149,8 +149,8 @@ class Gate:
             slot = Slot(grant.id, grant.token, grant.seq, grant.keep, grant.ahead, grant.needs)
             self._looks.granted(slot)
             self._slots[grant.token] = slot
-            self._holding[grant.id] += 1
-            self._claimable[grant.id] = grant.claimable + 1
+            self._counts.granted(grant.id)
+            self._counts.told(grant.id, grant.claimable + 1)
             self._open.append(slot)
         if want:
             # An invitation that came while the answer was under way is not in that answer: go on seeking.
@@ -194,7 +194,7 @@ class Gate:
             slot = self._slots.pop(token, None)
             if slot is None:
                 continue
-            self._count_out(slot.id)
+            self._counts.gone(slot.id)
             if slot.state is not State.RUNNING:
                 slot.state = State.GONE
             elif tell:
@@ -338,7 +338,7 @@ class Gate:
             return False
         if slot.fresh or self._ahead.has(slot.id):
             return True
-        return slot.keep and self.claimable(slot.id) > 0
+        return slot.keep and self._counts.claimable(slot.id) > 0
 
     def _serve(self, slot: Slot) -> None:
         """Fetch a message into an open slot, and start it in a place."""
@@ -363,13 +363,13 @@ class Gate:
             BrokerLost: The broker failed.
         """
         messages: list[Any] = self.fetcher.get(id, most)
-        self._counted(id, len(messages))
+        self._counts.fetched(id, len(messages))
         if len(messages) < most:
-            self._claimable[id] = 0
+            self._counts.told(id, 0)
         return messages
 
     def _receive(self, slot: Slot, message: Any) -> None:
-        self._counted(slot.id)
+        self._counts.fetched(slot.id)
         self._looks.fetched(slot.id)
         if self._closing or not self._lease_stands():
             # Where the worker was frozen while it fetched, the slot may be somebody else's by now.
@@ -396,7 +396,7 @@ class Gate:
             if not slot.fresh:
                 # What was known when the last task started may be stale. If the semaphore still has something
                 # announced, it grants a slot for that.
-                self._claimable[slot.id] = 0
+                self._counts.told(slot.id, 0)
                 self._give_back(slot)
                 return
             pause = self._looks.pause(slot)
@@ -405,7 +405,7 @@ class Gate:
                 self._loop.call_later(pause, self._look_again, slot)
                 return
             self._looks.go_on(slot.id)
-        self._claimable[slot.id] = 0
+        self._counts.told(slot.id, 0)
         self._forget(slot, Report("drop", slot.id, slot.token, "", slot.seq))
 
     def _look_again(self, slot: Slot) -> None:
@@ -421,7 +421,7 @@ class Gate:
     def _forget(self, slot: Slot, report: Report) -> None:
         slot.state = State.GONE
         if self._slots.pop(slot.token, None) is not None:
-            self._count_out(slot.id)
+            self._counts.gone(slot.id)
             # What is here must be back in its queue before others may have the slot.
             try:
                 self._ahead.trim(slot.id)
@@ -434,17 +434,6 @@ class Gate:
         for slot in list(self._slots.values()):
             if slot.state in (State.OPEN, State.WAITING):
                 self._give_back(slot)
-
-    def _count_out(self, id: str) -> None:
-        """A slot is held no more; ids come and go, and nothing is kept of those without one."""
-        self._holding[id] -= 1
-        if not self._holding[id]:
-            del self._holding[id]
-            self._claimable.pop(id, None)
-
-    def _counted(self, id: str, messages: int = 1) -> None:
-        """Messages of an id were fetched."""
-        self._claimable[id] = max(self._claimable.get(id, 0) - messages, 0)
 
     def start(self, request: Any, otherwise: Any) -> None:
         """Celery wants to run a request; ``otherwise`` is its own way."""
@@ -468,16 +457,16 @@ class Gate:
 
     def claimable(self, id: str) -> int:
         """Return how many tasks of an id wait that nobody is about to fetch, as far as this worker knows."""
-        return self._claimable.get(id, 0)
+        return self._counts.claimable(id)
 
     @property
     def slots(self) -> dict[str, int]:
         """Slots held here, by id."""
-        return {id: count for id, count in self._holding.items() if count}
+        return self._counts.by_id()
 
     def holding(self, id: str) -> int:
         """Return how many slots of an id are held here."""
-        return self._holding[id]
+        return self._counts.held(id)
 
 
 def _pass_on(lost: BrokerLost) -> None:

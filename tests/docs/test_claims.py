@@ -13,7 +13,7 @@ import celery_concurrency_id
 from celery_concurrency_id import exceptions
 from celery_concurrency_id.control import expected, watching
 from celery_concurrency_id.metrics import look as metrics_look
-from celery_concurrency_id.policy import MAX_ID_BYTES
+from celery_concurrency_id.options import MAX_ID_BYTES
 from celery_concurrency_id.semaphore import line as producers_line
 from celery_concurrency_id.semaphore import operator, positions, scripts
 from celery_concurrency_id.semaphore.connect import connect, is_redis_url

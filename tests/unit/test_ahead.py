@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from types import SimpleNamespace
 from typing import Any, Callable
 
@@ -12,6 +11,7 @@ from celery_concurrency_id.semaphore.semaphore import Report
 from celery_concurrency_id.worker import ahead as module
 from celery_concurrency_id.worker import gate as gate_module
 from celery_concurrency_id.worker.ahead import HELD_AT_MOST, PLENTY, SHORT_TASK, Ahead
+from celery_concurrency_id.worker.counts import Counts
 from celery_concurrency_id.worker.loop import BrokerLost
 from celery_concurrency_id.worker.slot import Slot, State
 
@@ -166,7 +166,8 @@ def test_a_slot_whose_messages_cannot_go_back_is_given_back_all_the_same() -> No
     gate = object.__new__(gate_module.Gate)
     slot = Slot("gpu", "1")
     gate._slots, gate._closing, gate.fetcher = {"1": slot}, False, object()
-    gate._holding, gate._claimable = Counter({"gpu": 1}), {}
+    gate._counts = Counts()
+    gate._counts.granted("gpu")
     gate._ahead = SimpleNamespace(trim=lose)  # type: ignore[assignment]
     gate._link = SimpleNamespace(report=reports.append)
 
@@ -174,4 +175,4 @@ def test_a_slot_whose_messages_cannot_go_back_is_given_back_all_the_same() -> No
         gate._forget(slot, Report("release", "gpu", "1"))
 
     assert reports == [Report("release", "gpu", "1")]
-    assert not gate._slots and not gate._holding
+    assert not gate._slots and not gate.slots

@@ -9,7 +9,8 @@ import pytest
 from celery import Celery, shared_task
 
 from celery_concurrency_id import QueuedTask, install
-from celery_concurrency_id.policy import UNSET, policy_of
+from celery_concurrency_id.options import UNSET
+from celery_concurrency_id.policy import policy_of
 
 
 def test_one_explicit_limit_holds_for_all_three_buttons(app: Any, gate: Any) -> None:

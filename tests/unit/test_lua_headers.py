@@ -11,12 +11,12 @@ import pytest
 
 from celery_concurrency_id.semaphore.operator import OperatorVerbs
 from celery_concurrency_id.semaphore.positions import PositionVerbs
-from celery_concurrency_id.semaphore.scripts import VERBS
+from celery_concurrency_id.semaphore.scripts import SHARED, VERBS
 from celery_concurrency_id.semaphore.semaphore import Known, Report, Semaphore
 from celery_concurrency_id.semaphore.tasks import Holder, TaskVerbs
 
 LUA = files("celery_concurrency_id.semaphore").joinpath("lua")
-PRELUDE = "".join(LUA.joinpath(f"_{name}.lua").read_text(encoding="utf-8") for name in ("prelude", "lanes"))
+FRONT = "".join(LUA.joinpath(f"{part}.lua").read_text(encoding="utf-8") for part in SHARED)
 
 #: What each binding sends, and how many of that are for each thing of a list.
 CALLS: dict[str, Any] = {
@@ -147,7 +147,7 @@ def sent(verb: str, things: int) -> int:
 
 def test_every_file_is_a_verb_and_every_verb_has_a_binding() -> None:
     found = {entry.name[: -len(".lua")] for entry in LUA.iterdir() if entry.name.endswith(".lua")}
-    assert found == {*VERBS, "_prelude", "_lanes"}
+    assert found == {*VERBS, *SHARED}
     assert {*CALLS, *OPERATOR_CALLS, *TASK_CALLS, *POSITION_CALLS} == set(VERBS)
 
 
@@ -157,7 +157,7 @@ def test_the_header_begins_with_the_verb_and_says_what_it_takes_and_returns(verb
     assert re.match(rf"-- {verb}: \w", lines[0])
     assert sum(line.startswith("-- KEYS[") for line in lines) == 1
     assert sum(line.startswith("-- Returns") for line in lines) == 1
-    assert set(re.findall(r"KEYS\[(\d+)\]", PRELUDE + text(verb))) == {"1"}
+    assert set(re.findall(r"KEYS\[(\d+)\]", FRONT + text(verb))) == {"1"}
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -197,7 +197,7 @@ def test_the_kinds_of_reports_are_those_of_the_header() -> None:
 def test_scripts_use_the_servers_clock_only(verb: str) -> None:
     assert "os." not in body(verb)
     assert "TIME" not in body(verb)
-    assert PRELUDE.count("redis.call('TIME')") == 1
+    assert FRONT.count("redis.call('TIME')") == 1
 
 
 @pytest.mark.parametrize("verb", VERBS)
@@ -205,7 +205,7 @@ def test_every_key_has_the_namespaces_prefix_and_is_in_the_schema(verb: str) -> 
     from celery_concurrency_id.semaphore import keys
 
     assert keys.__doc__ is not None
-    for name in re.findall(r"P \.\. '([a-z]+):?'", PRELUDE + text(verb)):
+    for name in re.findall(r"P \.\. '([a-z]+):?'", FRONT + text(verb)):
         assert f"``{name}``" in keys.__doc__ or f"``{name}:" in keys.__doc__, f"keys.py does not tell of {name!r}"
-    literal = re.findall(r"redis\.call\('[A-Z]+', '([^']*)'", PRELUDE + body(verb))
+    literal = re.findall(r"redis\.call\('[A-Z]+', '([^']*)'", FRONT + body(verb))
     assert set(literal) <= {"CHANNELS"}, "a key without the prefix would be another namespace's"

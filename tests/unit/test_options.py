@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from celery_concurrency_id import InvalidOption
-from celery_concurrency_id.policy import MAX_ID_BYTES, policy_of
+from celery_concurrency_id.options import MAX_ID_BYTES
+from celery_concurrency_id.policy import policy_of
 
 
 @pytest.mark.parametrize("option", ["concurrency_limit", "concurrency_max_waiting"])

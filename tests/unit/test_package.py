@@ -7,7 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 import celery_concurrency_id
-from celery_concurrency_id.semaphore.scripts import VERBS, load
+from celery_concurrency_id.semaphore.scripts import SHARED, VERBS, load
 
 PAGE = ("index.html", "page.css", "page.js", "draw.js", "icon.svg")
 DATA = {
@@ -16,7 +16,7 @@ DATA = {
     "dashboards/alerts.yml",
     *(f"page/static/{name}" for name in PAGE),
     "worker/get.lua",
-    *(f"semaphore/lua/{verb}.lua" for verb in (*VERBS, "_prelude")),
+    *(f"semaphore/lua/{verb}.lua" for verb in (*VERBS, *SHARED)),
 }
 
 

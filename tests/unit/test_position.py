@@ -185,7 +185,8 @@ class Redis:
 @pytest.fixture
 def redis(monkeypatch: pytest.MonkeyPatch) -> Iterator[Redis]:
     redis = Redis()
-    monkeypatch.setattr(watching, "positions_of", lambda app: redis)
+    watchers = watching.Watchers(redis)  # type: ignore[arg-type]
+    monkeypatch.setattr(watching, "_watchers_of", lambda app: watchers)
     yield redis
     redis.says, redis.result = None, "done"
     wait(lambda: not threads(), what="nobody watches any more")
