@@ -40,16 +40,11 @@ class Ahead:
         self._took: dict[str, float] = {}
         self._watching = False
 
-    def starts(self, slot: Slot) -> None:
-        """A task starts in a slot."""
-        slot.since = self._clock()
-
-    def took(self, slot: Slot) -> None:
-        """The task in a slot has ended; remember how long such tasks take."""
-        seconds = self._clock() - slot.since
-        lately = self._took.get(slot.id, seconds)
+    def took(self, id: str, seconds: float) -> None:
+        """A task has ended; remember how long such tasks take."""
+        lately = self._took.get(id, seconds)
         # Quick to believe that tasks are long, slow to believe that they are short.
-        self._took[slot.id] = seconds if seconds > lately else 0.8 * lately + 0.2 * seconds
+        self._took[id] = seconds if seconds > lately else 0.8 * lately + 0.2 * seconds
         if len(self._took) > MOST_IDS:
             del self._took[next(iter(self._took))]
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Histogram
@@ -16,7 +16,6 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoM
 from ..metrics.names import LABEL, Names
 from ..metrics.server import MetricsServer
 from ..semaphore.client import Client
-from .compat import clock
 from .events import SlotEvents
 from .slot import Slot
 
@@ -147,21 +146,15 @@ class CountedEvents(SlotEvents):
     def __init__(self, consumer: Any, figures: Figures) -> None:
         super().__init__(consumer)
         self._figures = figures
-        self._clock: Callable[[], float] = clock()
 
     def acquired(self, slot: Slot, request: Any) -> None:
         """A task goes to the pool."""
         if slot.ended is not None:
-            self._figures.handed_off(slot.id, self._clock() - slot.ended)
+            self._figures.handed_off(slot.id, slot.since - slot.ended)
             slot.ended = None
         if request.concurrency_waited is not None:
             self._figures.started(slot.id, request.concurrency_waited)
         super().acquired(slot, request)
-
-    def released(self, slot: Slot, request: Any) -> None:
-        """The pool has let go of a task."""
-        slot.ended = self._clock()
-        super().released(slot, request)
 
 
 class TimedClient(Client):

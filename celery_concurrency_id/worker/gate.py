@@ -241,10 +241,19 @@ class Gate:
         slot.state = State.OPEN
         slot.fresh = False
         slot.request = slot.result = slot.pid = None
+        slot.left = request if slot.token in self._slots else None
         self._hand.places.ended()
-        self._ahead.took(slot)
-        if slot.token in self._slots:
-            self._events.released(slot, request)
+        slot.ended = self._clock()
+        seconds = slot.ended - slot.since
+        try:
+            self._go_on(slot, died)
+        finally:
+            # What nobody waits for comes after that.
+            self._tell_left(slot)
+            self._ahead.took(slot.id, seconds)
+
+    def _go_on(self, slot: Slot, died: bool) -> None:
+        """Use a slot whose task has ended for another one, or give it back."""
         if slot.token not in self._slots:
             slot.state = State.GONE
         elif self._closing or self.fetcher is None:
@@ -253,9 +262,9 @@ class Gate:
             # Its task gave it back for a while, and may have ended before it had it again.
             self._give_back(slot)
             self._schedule()
-        elif self._ahead.has(slot.id) and self._may_continue(slot) and self._hand_ready():
+        elif self._ahead.has(slot.id) and self._may_continue(slot) and self._hand.ready():
             self._serve(slot)
-        elif died and not self._hand_ready():
+        elif died and not self._hand.ready():
             # The process's place comes back only once Celery notices, seconds later: others can use the slot meanwhile.
             self._give_back(slot)
             self._schedule()
@@ -265,11 +274,10 @@ class Gate:
 
     # Bringing it together
 
-    def _hand_ready(self) -> bool:
-        """Say whether there is a place for an open slot this moment."""
-        if not self._hand.free and not self._hand.requested:
-            self._hand.request_if_soon()
-        return self._hand.free > 0
+    def _tell_left(self, slot: Slot) -> None:
+        request, slot.left = slot.left, None
+        if request is not None:
+            self._events.released(slot, request)
 
     def _schedule(self) -> None:
         if not self._scheduled:
@@ -446,9 +454,9 @@ class Gate:
         """Whether new tasks are taken."""
         return self.fetcher is not None and not self._closing
 
-    def begins(self, slot: Slot, request: Any) -> None:
-        """A task goes to the pool."""
-        self._ahead.starts(slot)
+    def begun(self, slot: Slot, request: Any) -> None:
+        """A task went to the pool."""
+        self._tell_left(slot)
         self._events.acquired(slot, request)
 
     def keep_ahead(self, request: Any) -> None:

@@ -21,6 +21,7 @@ class Hand:
         self._on_place = on_place
         self._generation = 0  # grows when the broker is lost, and with it every place that was requested
         self._held = 0
+        self._on_the_spot = False
         #: Places that have not come yet.
         self.requested = 0
         #: Places kept for the grants that the semaphore was asked for.
@@ -44,6 +45,16 @@ class Hand:
         if self.places.soon():
             self.request()
 
+    def ready(self) -> bool:
+        """Say whether a task can start this moment; nobody is called for the place that this may take."""
+        if not self.free and not self.requested:
+            self._on_the_spot = True
+            try:
+                self.request_if_soon()
+            finally:
+                self._on_the_spot = False
+        return self.free > 0
+
     def _came(self, generation: int) -> None:
         if generation != self._generation:
             self.places.release()
@@ -51,7 +62,8 @@ class Hand:
         self.requested -= 1
         self._held += 1
         # Nothing is done in here: the pool releases a place before it tells that the task ended.
-        self._on_place()
+        if not self._on_the_spot:
+            self._on_place()
 
     def use(self, start: Callable[[], bool]) -> bool:
         """Start a task in a place; if it does not start, the place stays in hand."""

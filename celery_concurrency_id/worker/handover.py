@@ -10,6 +10,7 @@ from celery.exceptions import TaskRevokedError
 from ..policy import policy_of
 from ..producer import plain_name, waiting_key
 from ..semaphore.semaphore import Report
+from .compat import clock
 from .parking import seconds_until
 from .request import GatedRequest
 from .slot import Slot, State
@@ -41,6 +42,7 @@ class HandOver:
         self._on_message: Callable[[Any], Any] | None = None
         self._parking: Any = None
         self._errors: tuple[Any, ...] = ()
+        self._clock = clock()
 
     def attach(self, on_message: Callable[[Any], Any], parking: Any, errors: tuple[Any, ...]) -> None:
         """The broker is connected.
@@ -140,12 +142,15 @@ class HandOver:
             self._parking.give_up(request)
         elif slot is not self._handing:
             self._begin(slot, request)
+            self._tell_begun(slot, request)
             otherwise(request)
         else:
             self._run(slot, request)
 
     def _run(self, slot: Any, request: Any) -> None:
         self._begin(slot, request)
+        if self._at_once:
+            self._tell_begun(slot, request)
         try:
             request.execute_using_pool(self._pool)
         except TaskRevokedError:
@@ -156,13 +161,18 @@ class HandOver:
         else:
             result = request._apply_result
             slot.result = result() if result is not None else None
+            if not self._at_once:
+                self._tell_begun(slot, request)
 
     def _begin(self, slot: Slot, request: Any) -> None:
         slot.state = State.RUNNING
         slot.began = True
         slot.request = request
+        slot.since = self._clock()
         request.note_wait()
-        self._gate.begins(slot, request)
+
+    def _tell_begun(self, slot: Slot, request: Any) -> None:
+        self._gate.begun(slot, request)
         kind = "resume" if request.concurrency_ahead else "start"
         about = *request.concurrency_key, plain_name(request.name)
         self._link.report(Report(kind, slot.id, slot.token, *about), urgent=self._at_once)

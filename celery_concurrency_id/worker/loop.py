@@ -38,6 +38,7 @@ class HubLoop:
         self._signalled = False
         self._ticks: deque[tuple[Any, ...]] = deque()
         self._draining = self._drain_due = False
+        self._poll_comes = False
         self._later: set[_Later] = set()
         # kombu's own call_soon() does not wake the poller before 5.7.
         self._reader, self._writer = socket.socketpair()
@@ -83,14 +84,20 @@ class HubLoop:
         self._ticks.append((call, *args))
         if not self._draining and not self._drain_due:
             self._drain_due = True
-            self._hub.call_soon(self._drain)
+            self._hub.call_soon(self._before_poll, self._drain)
             # Where the hub runs callbacks or timers just now, it looks at that list only after its next poll.
             if not self._signalled:
                 self._signal()
 
     def after_writes(self, call: Callable[..., Any], *args: Any) -> None:
-        """Run a callback once the pool has written what it was given to its processes; only from the loop itself."""
-        self.call_soon(self._hub.call_soon, self._enter, call, *args)
+        """Run a callback once the pool has written what it was given to its processes; only from the loop itself.
+
+        The pool writes right after the next poll, and what the hub is to call soon comes before the one that follows.
+        """
+        if self._poll_comes:
+            self._hub.call_soon(self._before_poll, self._enter, call, *args)
+        else:
+            self._hub.call_soon(self._hub.call_soon, self._before_poll, self._enter, call, *args)
 
     def call_later(self, delay: float, call: Callable[..., Any], *args: Any) -> None:
         """Run a callback after a delay in seconds; only from the loop itself."""
@@ -103,7 +110,15 @@ class HubLoop:
 
     def _due(self, later: _Later) -> None:
         self._later.discard(later)
-        self._enter(*later.call)
+        self._before_poll(self._enter, *later.call)
+
+    def _before_poll(self, call: Callable[..., Any], *args: Any) -> None:
+        """Run a callback where the hub polls, and the pool writes, before it runs what it is to call soon."""
+        self._poll_comes = True
+        try:
+            call(*args)
+        finally:
+            self._poll_comes = False
 
     def add_reader(self, fd: int, call: Callable[..., Any]) -> None:
         """Run a callback whenever a descriptor is readable."""

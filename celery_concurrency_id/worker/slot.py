@@ -38,7 +38,8 @@ class Slot:
         result: The pool's handle of that task.
         pid: The process that runs it, once one has accepted it.
         since: When the task was handed to the pool, by the worker's clock.
-        ended: When the task before ended, by the same clock, where somebody counts; None for a slot that is new.
+        ended: When the task before ended, by the same clock; None for a slot that is new, and once that was counted.
+        left: The request of the task that was in it before, until somebody is told that it has left.
         needs: Slots that it takes of other limits, as the semaphore writes it; empty for most.
         short_since: Since when it stands open without a place for its next task, by the worker's clock; None where it
             does not.
@@ -51,6 +52,7 @@ class Slot:
         "fresh",
         "id",
         "keep",
+        "left",
         "looks",
         "needs",
         "pid",
@@ -77,6 +79,7 @@ class Slot:
         self.state = State.OPEN
         self.looks = 0
         self.request: Any = None
+        self.left: Any = None
         self.result: Any = None
         self.pid: int | None = None
         self.since = 0.0

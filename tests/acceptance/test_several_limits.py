@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Callable
 
 import pytest
@@ -72,6 +73,27 @@ def test_keys_take_turns_within_a_total_limit_and_no_slot_idles(celery_setup: Se
     assert max(celery_setup.sweep.peak(f"api/{user}") for user in ("big", "a", "b", "c")) == 2
     order = [run.id for run in celery_setup.sweep.runs()]
     assert set(order[5:8]) >= {"api/a", "api/b", "api/c"} - set(order[2:5]), f"each key had its turn: {order}"
+
+
+@on_both_brokers
+def test_keys_with_backlogs_are_served_in_rounds(celery_setup: Setup) -> None:
+    gate = celery_setup.gate()
+    first = [celery_setup.send("api", user, gate=gate) for user in ("x", "x", "y", "y", "z")]
+    celery_setup.wait_running(5)
+    # Published key by key, and more keys than there are slots: in the order of publishing, or by preference, the last
+    # ones would begin when the first ones have nothing left.
+    users = "abcdefgh"
+    rest = [celery_setup.send("api", user, tag=tag, seconds=0.03) for user in users for tag in range(6)]
+
+    gate.open()
+    celery_setup.wait_ended([*first, *rest], timeout=60)
+
+    assert celery_setup.sweep.peak_slots({"api/": 1}) == 5
+    order = [run.id for run in celery_setup.sweep.runs() if run.id[-1] in users]
+    for number in range(len(order) + 1):
+        begun = Counter(order[:number])
+        counts = [begun[f"api/{user}"] for user in users]
+        assert max(counts) - min(counts) <= 2, f"{counts} after {number} of {order}"
 
 
 @pytest.mark.faults

@@ -33,11 +33,9 @@ class World:
     def run(self, seconds: float = 0.01, keep: bool = True, ahead: bool = True) -> None:
         """Run a task in a slot; what is fetched ahead is fetched when the next one has started."""
         slot = Slot("gpu", "1", keep=keep, ahead=ahead)
-        self.ahead.starts(slot)
         self.now += seconds
-        self.ahead.took(slot)
+        self.ahead.took("gpu", seconds)
         self.ahead.pop("gpu")
-        self.ahead.starts(slot)
         self.ahead.consider(slot)
 
     def pass_time(self, seconds: float) -> None:
