@@ -6,6 +6,7 @@ Here both are one step.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import time
 from functools import cache
@@ -14,7 +15,7 @@ from typing import Any
 
 from kombu.utils.encoding import bytes_to_str
 from redis import Redis
-from redis.exceptions import NoPermissionError
+from redis.exceptions import NoPermissionError, NoScriptError
 
 from .compat import delivered, expires, redis_keys
 
@@ -33,8 +34,7 @@ def pull(channel: Any, queue: str, most: int) -> list[Any]:
     keys = redis_keys(channel, queue)
     try:
         with channel.conn_or_acquire() as client:
-            # Around kombu's own client class, which would put a prefix before some of the keys: they have it already.
-            found = Redis.execute_command(client, "EVAL", _script(), len(keys), *keys, most, time.time())
+            found = _run(client, len(keys), *keys, most, time.time())
     except NoPermissionError:
         logger.warning("concurrency: the broker's Redis refuses scripts: each message takes two more round trips")
         channel.concurrency_scripts = False
@@ -60,6 +60,16 @@ def _one_by_one(channel: Any, queue: str, most: int) -> list[Any]:
     return messages
 
 
+def _run(client: Any, *args: Any) -> Any:
+    # Around kombu's own client class, which would put a prefix before some of the keys: they have it already.
+    source, sha = _script()
+    try:
+        return Redis.execute_command(client, "EVALSHA", sha, *args)
+    except NoScriptError:
+        return Redis.execute_command(client, "EVAL", source, *args)
+
+
 @cache
-def _script() -> str:
-    return files(__package__).joinpath("get.lua").read_text(encoding="utf-8")
+def _script() -> tuple[str, str]:
+    source = files(__package__).joinpath("get.lua").read_text(encoding="utf-8")
+    return source, hashlib.sha1(source.encode()).hexdigest()

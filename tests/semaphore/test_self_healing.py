@@ -218,7 +218,7 @@ MUTANTS = {
     "misses no fleet": (" + redis.call('SADD', P .. 'fleets', fleet)\n", "\n"),
     "misses no member": ("redis.call('SADD', P .. 'members:' .. fleet, worker) +", "0 +"),
     "frees what others hold": ("or slot_worker(record) ~= worker then return false", "then return false"),
-    "looks only at the fleet that it knows": ("fleet and {fleet} or redis.call('SMEMBERS', P .. 'fleets')", "{fleet}"),
+    "looks only at the fleet that it knows": ("fleet and {fleet} or fleets()", "{fleet}"),
 }
 
 

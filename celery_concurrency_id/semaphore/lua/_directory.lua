@@ -6,7 +6,7 @@ local function know(id, family, limit, needs)
   local key = P .. 'id:' .. id
   local row = redis.call('HMGET', key, 'family', 'limit', 'needs')
   if not row[1] then
-    for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
+    for _, fleet in ipairs(fleets()) do
       -- Some task always has this id: its workers tell the limit, and nothing ever forgets it.
       if redis.call('SISMEMBER', P .. 'serves:' .. fleet, id) == 1 then return end
     end

@@ -94,7 +94,7 @@ end
 
 -- Where a fleet has ready ids and an idle worker, invites one. The invited worker's own turn invites the next.
 local function wake()
-  for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
+  for _, fleet in ipairs(fleets()) do
     if redis.call('ZCARD', P .. 'ready:' .. fleet) > 0 then
       local idle = P .. 'idle:' .. fleet
       local worker = redis.call('ZRANGE', idle, 0, 0)[1]

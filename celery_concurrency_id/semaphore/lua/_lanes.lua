@@ -53,7 +53,7 @@ end
 
 -- Puts each line of a limit into, or out of, the ready set of its fleet.
 local function mark(limit, weights)
-  for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
+  for _, fleet in ipairs(fleets()) do
     for weight in string.gmatch(weights, '%d+') do
       local first = redis.call('ZRANGE', line_of(fleet, limit, weight), 0, 0, 'WITHSCORES')
       if first[1] and available(limit, first[1], tonumber(first[2])) >= tonumber(weight) then
@@ -70,7 +70,7 @@ local function share(limit, weight)
   local weights = redis.call('HGET', P .. 'id:' .. limit, 'weights')
   if weights and string.find(' ' .. weights .. ' ', ' ' .. weight .. ' ', 1, true) then return weights end
   if not weights then
-    for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do redis.call('ZREM', P .. 'ready:' .. fleet, limit) end
+    for _, fleet in ipairs(fleets()) do redis.call('ZREM', P .. 'ready:' .. fleet, limit) end
   end
   local more = weights or '1'
   if weight ~= '1' then more = more .. ' ' .. weight end
@@ -107,7 +107,7 @@ local function reconsider(lane)
   local since = redis.call('HGET', key, 'since')
   local able, fits = prospects(needs)
   local served, family = false, redis.call('HGET', key, 'family')
-  for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do served = served or serves(fleet, lane, family) end
+  for _, fleet in ipairs(fleets()) do served = served or serves(fleet, lane, family) end
   if not since or not able or not served then return sate(lane, needs) end
   if fits then redis.call('HSETNX', key, 'fits', int(now)) else redis.call('HDEL', key, 'fits') end
   if redis.call('ZADD', P .. 'hungry', since, lane) == 0 then return end
@@ -138,7 +138,7 @@ end
 
 local function line_up(lane, limit, weight, since)
   local family = redis.call('HGET', P .. 'id:' .. lane, 'family')
-  for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
+  for _, fleet in ipairs(fleets()) do
     if since and serves(fleet, lane, family) then
       redis.call('ZADD', line_of(fleet, limit, weight), since, lane)
       redis.call('SADD', P .. 'lines:' .. fleet, limit .. ' ' .. weight)
@@ -177,7 +177,7 @@ local function set_needs(id, needs)
   if needs == '' then
     redis.call('HDEL', key, 'needs')
   else
-    for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do redis.call('ZREM', P .. 'ready:' .. fleet, id) end
+    for _, fleet in ipairs(fleets()) do redis.call('ZREM', P .. 'ready:' .. fleet, id) end
     redis.call('HSET', key, 'needs', needs)
     for limit, weight in each_need(needs) do share(limit, weight) end
   end
@@ -229,7 +229,7 @@ local function serve_lane(lane, needs, turn)
   for limit, weight in each_need(needs) do
     local free = room(limit)
     for other in string.gmatch(share(limit, weight), '%d+') do
-      for _, fleet in ipairs(free < tonumber(other) and redis.call('SMEMBERS', P .. 'fleets') or {}) do
+      for _, fleet in ipairs(free < tonumber(other) and fleets() or {}) do
         local first = redis.call('ZRANGE', line_of(fleet, limit, other), 0, 0, 'WITHSCORES')
         if first[1] and first[1] ~= lane and tonumber(first[2]) < since then passed[first[1]] = true end
       end
@@ -270,7 +270,7 @@ end
 -- Whether others wait for a limit, so that nobody keeps a slot of it.
 local function contended(limit, weights)
   if redis.call('EXISTS', P .. 'hungry:' .. limit) == 1 then return true end
-  for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
+  for _, fleet in ipairs(fleets()) do
     for weight in string.gmatch(weights, '%d+') do
       for _, lane in ipairs(redis.call('ZRANGE', line_of(fleet, limit, weight), 0, 1)) do
         if lane ~= limit then return true end

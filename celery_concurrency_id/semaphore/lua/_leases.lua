@@ -20,11 +20,12 @@ local function expire(worker)
   redis.call('ZREM', P .. 'workers', worker)
   redis.call('DEL', P .. 'worker:' .. worker)
   -- Where somebody deleted its hash, it may have been of any fleet.
-  for _, fleet in ipairs(fleet and {fleet} or redis.call('SMEMBERS', P .. 'fleets')) do
+  for _, fleet in ipairs(fleet and {fleet} or fleets()) do
     redis.call('ZREM', P .. 'idle:' .. fleet, worker)
     redis.call('SREM', P .. 'members:' .. fleet, worker)
     if redis.call('SCARD', P .. 'members:' .. fleet) == 0 then
       redis.call('SREM', P .. 'fleets', fleet)
+      known_fleets = nil
       redis.call('DEL', P .. 'serves:' .. fleet, P .. 'ready:' .. fleet, P .. 'idle:' .. fleet)
       lanes().forget_lines(fleet)
     end

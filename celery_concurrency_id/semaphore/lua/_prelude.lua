@@ -26,6 +26,14 @@ local function recovery_ms()
   return left > 0 and math.ceil(left / 1000) or 0
 end
 
+-- The fleets that have a worker. Most verbs ask for them several times: they are read once, and anew after a change.
+local known_fleets
+
+local function fleets()
+  known_fleets = known_fleets or redis.call('SMEMBERS', P .. 'fleets')
+  return known_fleets
+end
+
 -- What _lanes.lua does, by its names.
 local lanes
 
@@ -119,7 +127,7 @@ local function note_ready(id)
   end
   local ready = free ~= nil and free > 0 and claimable(id) > 0
   local family = ready and redis.call('HGET', P .. 'id:' .. id, 'family')
-  for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
+  for _, fleet in ipairs(fleets()) do
     if ready and serves(fleet, id, family) then
       redis.call('ZADD', P .. 'ready:' .. fleet, 'NX', int(now), id)
     else
@@ -139,7 +147,7 @@ end
 -- a task of it: all of them may be kept by tasks that wait for this very slot.
 local function wanted(id)
   local name = redis.call('HEXISTS', P .. 'id:' .. id, 'weights') == 1 and id .. ' 1' or id
-  for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
+  for _, fleet in ipairs(fleets()) do
     local since = redis.call('ZSCORE', P .. 'ready:' .. fleet, name)
     if since and now - tonumber(since) < 500000 then return true end
   end

@@ -49,6 +49,7 @@ local resync = (tokens ~= held_count or sum ~= held_sum or 2 * tokens ~= #held) 
 
 local serve, repaired = 1 - redis.call('EXISTS', P .. 'serves:' .. fleet), 0
 repaired = repaired + redis.call('SADD', P .. 'members:' .. fleet, worker) + redis.call('SADD', P .. 'fleets', fleet)
+known_fleets = nil
 
 -- Holds the slots of an id against those who are said to have them. A slot of nobody is free. One that its worker's own
 -- list lacks is put there: that worker knows whether it holds it, and its next beat shows it the difference.
@@ -163,7 +164,7 @@ local function look_up(key, most)
     local family = redis.call('HGET', P .. 'id:' .. id, 'family')
     local own, others = serves(fleet, id, family), false
     if not own then
-      for _, each in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do others = others or serves(each, id, family) end
+      for _, each in ipairs(fleets()) do others = others or serves(each, id, family) end
     end
     if not others then
       redis.call('ZREM', P .. 'fresh', id)

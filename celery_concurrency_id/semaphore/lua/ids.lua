@@ -6,7 +6,7 @@
 local made = ARGV[1]
 
 local ids = redis.call('ZRANGE', P .. 'controlled', 0, -1)
-for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
+for _, fleet in ipairs(fleets()) do
   for _, id in ipairs(redis.call('SMEMBERS', P .. 'serves:' .. fleet)) do
     -- A family is served too, and is no id.
     if redis.call('EXISTS', P .. 'id:' .. id) == 1 then ids[#ids + 1] = id end

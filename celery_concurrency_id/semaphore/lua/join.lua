@@ -48,6 +48,7 @@ end
 local recovery = recovery_ms()
 
 if redis.call('SADD', P .. 'fleets', fleet) == 1 then
+  known_fleets = nil
   -- Its first member: what was said of it before is nobody's.
   redis.call('DEL', P .. 'serves:' .. fleet, P .. 'ready:' .. fleet)
   lanes().forget_lines(fleet)

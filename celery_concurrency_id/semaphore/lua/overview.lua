@@ -10,7 +10,7 @@ if lapse() > 0 and recovery_ms() == 0 then wake() end
 
 -- A worker is taken for alive if it was heard within three seconds, or listens still.
 local alive = {}
-for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
+for _, fleet in ipairs(fleets()) do
   alive[fleet] = 0
   for _, worker in ipairs(redis.call('SMEMBERS', P .. 'members:' .. fleet)) do
     local seen = tonumber(redis.call('ZSCORE', P .. 'workers', worker) or '0')

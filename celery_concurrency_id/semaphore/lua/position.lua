@@ -17,7 +17,7 @@ local id, highest = ARGV[1], tonumber(ARGV[2])
 local waiting = P .. 'waiting:' .. id
 
 local alive, family = 0, redis.call('HGET', P .. 'id:' .. id, 'family')
-for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do
+for _, fleet in ipairs(fleets()) do
   if alive == 0 and serves(fleet, id, family) then
     for _, worker in ipairs(redis.call('SMEMBERS', P .. 'members:' .. fleet)) do
       if now - tonumber(redis.call('ZSCORE', P .. 'workers', worker) or '0') < 3000000 then

@@ -12,7 +12,7 @@ for i = 1, #ARGV, 2 do
     redis.call('DEL', P .. 'id:' .. id, P .. 'took:' .. id)
     forget_trial(id)
     for _, each in ipairs({'dynamic', 'lookups', 'fresh'}) do redis.call('ZREM', P .. each, id) end
-    for _, fleet in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do redis.call('ZREM', P .. 'ready:' .. fleet, id) end
+    for _, fleet in ipairs(fleets()) do redis.call('ZREM', P .. 'ready:' .. fleet, id) end
     forgotten = forgotten + 1
   else
     redis.call('HDEL', P .. 'id:' .. id, 'retiring')

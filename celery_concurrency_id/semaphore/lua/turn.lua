@@ -103,7 +103,7 @@ local function grant(id, others)
   if others then lanes().take_units(worker, id, token, others) end
   redis.call('HSET', P .. 'held:' .. worker, token, id)
   redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', 1)
-  for _, each in ipairs(redis.call('SMEMBERS', P .. 'fleets')) do redis.call('ZREM', P .. 'ready:' .. each, id) end
+  for _, each in ipairs(fleets()) do redis.call('ZREM', P .. 'ready:' .. each, id) end
   refresh(id)
   if others then
     for limit in lanes().each_need(others) do refresh(limit) end
