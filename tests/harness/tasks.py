@@ -71,7 +71,7 @@ def for_tenant(self: Task, tenant: str = "nobody", log: str | None = None, **opt
 
 def for_user(self: Task, user: str, **options: Any) -> Any:
     """Work for a user, who may have so much done at once."""
-    return work(self, log=f"api/{user}", **options)
+    return work(self, log=f"{self.name}/{user}", **options)
 
 
 def retrying_for_tenant(self: Task, tenant: str, tag: Any = None, log: str | None = None) -> Any:
@@ -234,6 +234,16 @@ def define(app: Celery, base: type[Task] | None, many: int = 0) -> None:
         concurrency_limit=5,
         concurrency_key="{user}",
         concurrency_key_limit=2,
+    )
+    # No user's own limit is ever reached.
+    several(
+        for_user,
+        "crowd",
+        None,
+        concurrency_id="crowd",
+        concurrency_limit=2,
+        concurrency_key="{user}",
+        concurrency_key_limit=3,
     )
 
     add(work, name="ordinary", log_id=None)
