@@ -45,17 +45,12 @@ def kill_child(scene: Scene, rng: random.Random, load: Load) -> Injury:
 
 
 def kill_main(scene: Scene, rng: random.Random, load: Load) -> Injury:
-    """SIGKILL for the main process alone: what its pool processes run goes on to its end."""
+    """SIGKILL for the main process alone: Celery has asked Linux to kill its pool processes with it."""
     worker = busy_worker(scene, rng)
     worker.expected_to_end = True
     at = now()
     kill(worker.pid, signal.SIGKILL)
-    return Injury(at, at, lapsing=frozenset([worker.host]), dead_hosts=_threads(scene, worker))
-
-
-def _threads(scene: Scene, worker: Worker) -> frozenset[str]:
-    """A pool of threads dies with the main process."""
-    return frozenset([worker.host]) if scene.config.pool == "threads" else frozenset()
+    return Injury(at, at, lapsing=frozenset([worker.host]), dead_hosts=frozenset([worker.host]))
 
 
 def kill_group(scene: Scene, rng: random.Random, load: Load) -> Injury:

@@ -671,7 +671,8 @@ class World:
         assert self._is_done(), f"slots that nobody uses: { {id: s.slots for id, s in self.model.ids.items()} }"
 
     def _work_until_quiet(self) -> None:
-        for _ in range(100):
+        left, rounds = self._left(), 0
+        while rounds < 100:
             busy = False
             for peer in self.alive():
                 self.read_mail(peer)
@@ -685,7 +686,13 @@ class World:
                     self.turn(peer, want=1)
             if not busy:
                 return
+            # A long history may leave hundreds of tasks.
+            rounds = rounds + 1 if self._left() >= left else 0
+            left = self._left()
         raise AssertionError("workers are busy with nothing")
+
+    def _left(self) -> int:
+        return sum(len(queue) for queue in self.queues.values())
 
     def _end_all(self, peer: Peer) -> None:
         """End what runs, but what has given back its slot waits until it has it again."""
