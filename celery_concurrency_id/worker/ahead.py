@@ -19,6 +19,9 @@ __all__ = ("Ahead",)
 
 #: Seconds: only for ids whose tasks have lately taken less than this, from the pool's taking them to their end.
 SHORT_TASK = 0.25
+#: Seconds: of tasks that take less, as many are fetched at once as there are slots; of others one at each start, so that
+#: the end of a task does not have to wait until several messages were handled.
+VERY_SHORT_TASK = 0.02
 #: Seconds after which a message goes back.
 HELD_AT_MOST = 0.5
 #: Where so many wait, what one worker has fetched ahead is not missed by another one that has room for it.
@@ -49,18 +52,20 @@ class Ahead:
             del self._took[next(iter(self._took))]
 
     def consider(self, slot: Slot) -> None:
-        """A task has started: fetch the next ones, if such tasks are short.
+        """A task has started: fetch the next ones, if such tasks are short, until one is here for each slot.
 
-        As many as there are slots, once the last of those that were fetched before has started: one round trip for all.
+        Very short ones once the last of those that were fetched before has started: one round trip for all.
         """
         gate, id = self._gate, slot.id
-        if not self._enabled or self.has(id) or self._took.get(id, SHORT_TASK) >= SHORT_TASK:
+        took = self._took.get(id, SHORT_TASK)
+        here = len(self._requests.get(id, ()))
+        if not self._enabled or took >= SHORT_TASK or (here and took < VERY_SHORT_TASK):
             return
         if not gate.serving or gate.fetcher.counts_deliveries(id):
             return
         waiting = gate.claimable(id)
         if slot.ahead or (slot.keep and waiting >= PLENTY):
-            most = min(waiting, gate.holding(id))
+            most = min(waiting, gate.holding(id) - here, waiting if took < VERY_SHORT_TASK else 1)
             for message in gate.fetch_ahead(id, most) if most > 0 else ():
                 stand_in = Slot(id)
                 stand_in.state = State.AHEAD

@@ -10,7 +10,7 @@ import pytest
 from celery_concurrency_id.semaphore.semaphore import Report
 from celery_concurrency_id.worker import ahead as module
 from celery_concurrency_id.worker import gate as gate_module
-from celery_concurrency_id.worker.ahead import HELD_AT_MOST, PLENTY, SHORT_TASK, Ahead
+from celery_concurrency_id.worker.ahead import HELD_AT_MOST, PLENTY, SHORT_TASK, VERY_SHORT_TASK, Ahead
 from celery_concurrency_id.worker.counts import Counts
 from celery_concurrency_id.worker.loop import BrokerLost
 from celery_concurrency_id.worker.slot import Slot, State
@@ -93,6 +93,20 @@ def test_one_is_fetched_for_each_slot_all_at_once_and_the_next_once_they_have_st
     world.run()
 
     assert world.gets == [3, 3]
+
+
+def test_of_tasks_that_are_not_very_short_one_is_fetched_at_each_start_until_there_is_one_for_each_slot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(monkeypatch, slots=3, waiting=10)
+    world.run(seconds=VERY_SHORT_TASK)
+    assert world.gets == [1]
+
+    for _ in range(5):
+        world.ahead.consider(Slot("gpu", "1", keep=True, ahead=True))
+
+    assert world.gets == [1, 1, 1]
+    assert len(world.here) == 3
 
 
 def test_no_more_are_fetched_than_wait(monkeypatch: pytest.MonkeyPatch) -> None:
