@@ -19,8 +19,8 @@ __all__ = ("Ahead",)
 
 #: Seconds: only for ids whose tasks have lately taken less than this, from the pool's taking them to their end.
 SHORT_TASK = 0.25
-#: Seconds: of tasks that take less, as many are fetched at once as there are slots; of others one at each start, so that
-#: the end of a task does not have to wait until several messages were handled.
+#: Seconds: of tasks that take less, as many are fetched at once as there are slots; of others one at each start, so
+#: that the end of a task does not have to wait until several messages were handled.
 VERY_SHORT_TASK = 0.02
 #: Seconds after which a message goes back.
 HELD_AT_MOST = 0.5
