@@ -256,13 +256,9 @@ class Policy:
         limits = self.settings.limits
         if not family and self.needs_of(id):
             return None  # what its tasks need has limits
-        if id in limits:
-            return limits[id]
-        for glob, limit in limits.items():
-            if fnmatchcase(id, glob):
-                return limit
-        if family in limits:
-            return limits[family]
+        limit: int | None = _named(limits, id, family)
+        if limit is not UNSET:
+            return limit
         explicit = self._explicit.get(family or id)
         if explicit:
             said = [
@@ -308,13 +304,9 @@ class Policy:
         """
         bound = self.settings.max_waiting
         if isinstance(bound, Mapping):
-            if id in bound:
-                return bound[id]
-            for glob, number in bound.items():
-                if fnmatchcase(id, glob):
-                    return number
-            if family in bound:
-                return bound[family]
+            number: int | None = _named(bound, id, family)
+            if number is not UNSET:
+                return number
         explicit = self._bounds.get(family or id)
         if explicit:
             return min((number for number in explicit.values() if number is not None), default=None)
@@ -374,6 +366,16 @@ class Policy:
             low_limit,
             low_limit,
         )
+
+
+def _named(said: Mapping[str, Any], id: str, family: str) -> Any:
+    """Return what a setting says of an id: by its name, else by the first glob, else by its family; or ``UNSET``."""
+    if id in said:
+        return said[id]
+    for glob, value in said.items():
+        if fnmatchcase(id, glob):
+            return value
+    return said.get(family, UNSET)
 
 
 #: Returns the policy of an app; the same one every time.
