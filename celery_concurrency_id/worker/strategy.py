@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
@@ -32,6 +33,11 @@ def gated(task: Any, app: Any, consumer: Any, otherwise: Any = _strategy.default
 
     def on_message(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **kwargs: Any) -> Any:
         if getattr(message, "concurrency_slot", None) is not None:
+            # Once the broker was lost, Celery's own raise the prefetch count again with each task that ends: in a pool
+            # of threads from the task's thread, where it and the main one may wait for each other's answer for ever.
+            # What was never prefetched has no part in that.
+            soon = getattr(consumer, "call_soon_ack", consumer.call_soon)  # the first from Celery 5.7 on
+            ack, reject = partial(soon, message.ack_log_error), partial(soon, message.reject_log_error)
             return run(message, body, ack, reject, callbacks, **kwargs)
         try:
             id = mover.id_of(message, task.name)

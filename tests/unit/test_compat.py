@@ -33,7 +33,7 @@ USED = {
     "celery.app.amqp:Queues": ["select", "deselect", "consume_from", "new_missing", "max_priority"],
     "celery.app.routes:Router": ["route", "routes"],
     "celery.worker.consumer.consumer:Consumer": [
-        *("on_task_request", "create_task_handler", "controller", "conninfo"),
+        *("on_task_request", "create_task_handler", "controller", "conninfo", "call_soon"),
         *("hostname", "hub", "pool", "timer", "app", "blueprint", "connection_errors"),
     ],
     "celery.worker.consumer.tasks:Tasks": ["task_consumer"],
