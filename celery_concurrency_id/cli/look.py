@@ -51,7 +51,7 @@ def list_(ctx: Any, rate: float | None, as_json_: bool, **kwargs: Any) -> None:
 )
 @json_option
 def show(ctx: Any, id: str, head: int, as_json_: bool, **kwargs: Any) -> None:
-    """Show who holds the slots of ID, and what waits first."""
+    """Show who holds the slots of ID, who has given one back for a while, and what waits first."""
     with asking(ctx) as control:
         details = control.show(id, head)
     if as_json_:
@@ -89,6 +89,7 @@ def why(ctx: Any, task_id: str, as_json_: bool, **kwargs: Any) -> None:
             rank = answer.place.rank
         place = f" in {answer.id!r}, rank {rank}" if answer.place else ""
         place = f" in a slot of {answer.id!r}" if answer.holder else place
+        place = f" from a slot of {answer.id!r}" if answer.away else place
         ctx.obj.echo(printable(f"{answer.task}: {answer.state}{place}"))
         for reason in answer.reasons:
             ctx.obj.echo(printable(f"- {reason}"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 
-from ..control.views import IdDetails, IdStatus, Observed, Override
+from ..control.views import Away, Holder, IdDetails, IdStatus, Observed, Override
 from ..control.why import seconds
 
 __all__ = ("details_text", "limit_text", "line_of", "observed_text", "printable", "status_table", "table")
@@ -70,7 +70,7 @@ def _paused(status: IdStatus) -> str:
 
 
 def details_text(details: IdDetails) -> str:
-    """Return an id with its holders and the head of its queue."""
+    """Return an id with its holders, those who have given a slot back, and the head of its queue."""
     status = details.status
     parts = [line_of(status)]
     if status.override:
@@ -88,11 +88,26 @@ def details_text(details: IdDetails) -> str:
                 each.name or "-",
                 each.worker or "(gone)",
                 seconds(each.age),
-                "over" if each.lease_age is None else seconds(each.lease_age),
+                _lease(each),
             ]
             for each in details.holders
         ]
         parts += ["", table(["TOKEN", "TASK", "NAME", "WORKER", "SINCE", "LEASE AGE"], rows)]
+    if details.away:
+        rows = [
+            [
+                each.token,
+                each.task or "-",
+                each.name or "-",
+                each.worker or "(gone)",
+                seconds(each.age),
+                "-" if each.waits is None else seconds(each.waits),
+                "-" if each.ahead is None else str(each.ahead),
+                _lease(each),
+            ]
+            for each in details.away
+        ]
+        parts += ["", table(["TOKEN", "TASK", "NAME", "WORKER", "GIVEN BACK", "WANTS IT", "AHEAD", "LEASE AGE"], rows)]
     if details.head:
         rows = [
             [str(each.rank), each.task, each.name or "-", seconds(each.age), str(each.retries)] for each in details.head
@@ -102,6 +117,10 @@ def details_text(details: IdDetails) -> str:
         if more > 0:
             parts.append(f"and {more} more")
     return "\n".join(parts)
+
+
+def _lease(slot: Holder | Away) -> str:
+    return "over" if slot.lease_age is None else seconds(slot.lease_age)
 
 
 def observed_text(observed: Observed) -> str:

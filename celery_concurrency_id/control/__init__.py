@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from .concurrency import Concurrency
 from .expected import Expected
-from .views import Drained, Holder, IdDetails, IdStatus, Observed, Override, Pause, Position, Waiting, Why
+from .views import Away, Drained, Holder, IdDetails, IdStatus, Observed, Override, Pause, Position, Waiting, Why
 
 __all__ = (
+    "Away",
     "Concurrency",
     "Drained",
     "Expected",

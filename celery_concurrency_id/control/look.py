@@ -9,8 +9,8 @@ from typing import Any
 from ..policy import Policy, policy_of
 from ..semaphore import keys
 from ..semaphore.client import Client
-from ..semaphore.operator import OperatorVerbs, Overview, Row, SlotRow, WaitingRow
-from .views import Holder, IdDetails, IdStatus, Override, Pause, Waiting
+from ..semaphore.operator import AwayRow, OperatorVerbs, Overview, Row, SlotRow, WaitingRow
+from .views import Away, Holder, IdDetails, IdStatus, Override, Pause, Waiting
 
 __all__ = ("details", "gated", "known_ids", "line_to", "place_of", "statuses", "statuses_of")
 
@@ -50,12 +50,13 @@ def statuses_of(app: Any, overview: Overview) -> tuple[IdStatus, ...]:
 
 
 def details(app: Any, line: OperatorVerbs, id: str, head: int) -> IdDetails:
-    """Return an id with its holders and the head of its queue."""
-    now, slots, waiting = line.holders(id, head)
+    """Return an id with its holders, the head of its queue, and those who have given their slots back for a while."""
+    now, slots, waiting, away = line.holders(id, head)
     return IdDetails(
         statuses(app, line, [id])[0],
         tuple(_holder(slot, now) for slot in slots),
         tuple(place_of(place, now) for place in waiting),
+        tuple(_away(row, now) for row in away),
     )
 
 
@@ -84,6 +85,15 @@ def _status(row: Row, now: float, policy: Policy) -> IdStatus:
 def _holder(slot: SlotRow, now: float) -> Holder:
     lease_age = None if slot.heard is None else max(0.0, now - slot.heard)
     return Holder(slot.token, slot.task, slot.host, slot.since, max(0.0, now - slot.since), lease_age, slot.name)
+
+
+def _away(row: AwayRow, now: float) -> Away:
+    slot = _holder(row.slot, now)
+    waits = None if row.wants is None else max(0.0, now - row.wants)
+    ahead = None if row.wants is None else row.ahead
+    return Away(
+        slot.token, slot.task, slot.worker, slot.since, slot.age, slot.lease_age, row.wants, waits, ahead, slot.name
+    )
 
 
 def place_of(row: WaitingRow, now: float) -> Waiting:

@@ -192,7 +192,8 @@ class Positions:
 
 
 def _running(task: str, id: str, state: LineState, place: InSlot) -> Position:
-    ends_in = left_of(state.times.get(place.name), state.time - place.since)
+    # For how long it does without its slot, and waits to have it again, nobody can tell.
+    ends_in = None if place.away else left_of(state.times.get(place.name), state.time - place.since)
     return Position(task, "running", id, ends_in=ends_in, at=state.time, **_about(state))
 
 

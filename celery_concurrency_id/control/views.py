@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from .expected import Expected
 
 __all__ = (
+    "Away",
     "Drained",
     "Holder",
     "IdDetails",
@@ -124,6 +125,36 @@ class Holder:
 
 
 @dataclass(frozen=True)
+class Away:
+    """A slot that its task has given back for a while (``yield_slot``): the task runs, and the slot is anybody's.
+
+    Attributes:
+        token: Names the slot.
+        task: The id of the task; empty where its worker has yet to say it.
+        worker: Node name of the worker that runs it; empty if its lease is over.
+        since: When the slot was given back; after a loss of data, when the worker told the new Redis so.
+        age: Seconds since then.
+        lease_age: Seconds since the worker was last heard; None if its lease is over.
+        wants_since: Since when the task waits to have its slot again; None while it does not.
+        waits: Seconds since then; None while it does not wait.
+        ahead: How many tasks come before it: those that wait for their slots since before, and waiting tasks that are
+            older. They come after it where no worker has a place for them. None while it does not wait.
+        name: The name of the task; empty where it is not known.
+    """
+
+    token: str
+    task: str
+    worker: str
+    since: float
+    age: float
+    lease_age: float | None
+    wants_since: float | None = None
+    waits: float | None = None
+    ahead: int | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
 class Waiting:
     """A task that waits.
 
@@ -146,11 +177,13 @@ class Waiting:
 
 @dataclass(frozen=True)
 class IdDetails:
-    """An id with who holds its slots, the oldest first, and what waits first."""
+    """An id with who holds its slots, the oldest first, what waits first, and who has given a slot back for a while:
+    those that wait to have theirs again first, in turn."""
 
     status: IdStatus
     holders: tuple[Holder, ...]
     head: tuple[Waiting, ...]
+    away: tuple[Away, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -248,7 +281,8 @@ class Why:
 
     Attributes:
         task: Its id.
-        state: ``"running"``, ``"waiting"``, ``"done"`` (or whatever the result backend knows of it), ``"held"`` (a
+        state: ``"running"``, ``"away"`` (it runs without its slot, which it has given back for a while, or waits to
+            have it again), ``"waiting"``, ``"done"`` (or whatever the result backend knows of it), ``"held"`` (a
             worker has it: it is not due, or waits for its rate limit), ``"unknown"``, or ``"unavailable"`` (Redis
             cannot be reached).
         reasons: What to know about it, the most important first; never empty.
@@ -258,6 +292,7 @@ class Why:
         details: How its id is.
         position: Where it is in the line by the broker's order, and when it is expected to start and to end, while it
             waits.
+        away: The slot that it has given back for a while.
     """
 
     task: str
@@ -268,3 +303,4 @@ class Why:
     holder: Holder | None = None
     details: IdDetails | None = None
     position: Position | None = None
+    away: Away | None = None

@@ -14,7 +14,7 @@ from .broker import broker_problem
 from .expected import Expected
 from .look import details, known_ids, line_to, place_of, statuses
 from .positions import most_retries, positions_of
-from .views import Holder, IdDetails, Pause, Position, Waiting, Why
+from .views import Away, Holder, IdDetails, IdStatus, Pause, Position, Waiting, Why
 
 __all__ = ("explain", "seconds")
 
@@ -37,17 +37,21 @@ def explain(app: Any, task: str) -> Why:
         return Why(task, "unavailable", (said, *also))
     if found is None:
         return _elsewhere(app, task, trouble)
-    about, place, holder = found
-    if holder is not None:
-        return Why(task, "running", (*_running(holder), *also), about.status.id, None, holder, about)
+    about, place, slot = found
+    if isinstance(slot, Holder):
+        return Why(task, "running", (*_running(slot), *also), about.status.id, None, slot, about)
+    if slot is not None:
+        return Why(task, "away", (*_away(slot, about, recovery), *also), about.status.id, details=about, away=slot)
     assert place is not None
     position = _position(app, task, about.status.id)
     rank = place.rank if position is None or position.rank is None else position.rank
-    reasons = (*also, *lacking, *_waiting(about, rank, recovery, bool(lacking)), *_starts(position))
+    reasons = (*also, *lacking, *_waiting(about, place, rank, recovery, bool(lacking)), *_starts(position))
     return Why(task, "waiting", reasons, about.status.id, place, None, about, position)
 
 
-def _in_redis(app: Any, task: str, line: OperatorVerbs) -> tuple[IdDetails, Waiting | None, Holder | None] | None:
+def _in_redis(
+    app: Any, task: str, line: OperatorVerbs
+) -> tuple[IdDetails, Waiting | None, Holder | Away | None] | None:
     name, ids = waiting_key(task, 0)[0], known_ids(app, line)
     slots, places = line.locate(name, 3, ids)
     if not slots and not places:
@@ -55,8 +59,9 @@ def _in_redis(app: Any, task: str, line: OperatorVerbs) -> tuple[IdDetails, Wait
     if slots:
         id, token = slots[0]
         found = details(app, line, id, 0)
-        holder = next((each for each in found.holders if each.token == token), None)
-        return (found, None, holder) if holder else None
+        held: tuple[Holder | Away, ...] = (*found.holders, *found.away)
+        slot = next((each for each in held if each.token == token), None)
+        return (found, None, slot) if slot else None
     if places:
         now = line.overview([places[0].id]).time
         return details(app, line, places[0].id, 3), place_of(places[0], now), None
@@ -98,37 +103,83 @@ def expected_text(expected: Expected) -> str:
 
 
 def _running(holder: Holder) -> tuple[str, ...]:
-    said = [f"it runs since {seconds(holder.age)} on {holder.worker or 'a worker that is gone'}"]
-    if holder.lease_age is None:
-        said.append("the lease of that worker is over: its slot is free as soon as another worker looks")
-    elif holder.lease_age > 3:
-        said.append(f"that worker was not heard for {seconds(holder.lease_age)}")
-    return tuple(said)
+    said = f"it runs since {seconds(holder.age)} on {_worker(holder)}"
+    return (said, *_lease(holder, "its slot is free"))
 
 
-def _waiting(about: IdDetails, rank: int, recovery: float, lacks: bool) -> list[str]:
-    status, reasons = about.status, list[str]()
-    id, limit = status.id, "no limit" if status.limit is None else f"limit {status.limit}"
-    if status.pause:
-        reasons.append(f"{id!r} is paused {_by(status.pause)}: `concurrency resume {id}` lets it start")
+def _worker(slot: Holder | Away) -> str:
+    return slot.worker or "a worker that is gone"
+
+
+def _lease(slot: Holder | Away, then: str) -> list[str]:
+    if slot.lease_age is None:
+        return [f"the lease of that worker is over: {then} as soon as another worker looks"]
+    return [f"that worker was not heard for {seconds(slot.lease_age)}"] if slot.lease_age > 3 else []
+
+
+def _away(slot: Away, about: IdDetails, recovery: float) -> list[str]:
+    status, worker, lease = about.status, _worker(slot), _lease(slot, "nothing of the task is left")
+    if slot.waits is None:
+        return [f"it runs on {worker}, and has given its slot of {status.id!r} back since {seconds(slot.age)}", *lease]
+    since = f"since {seconds(slot.waits)}, after it gave it back {seconds(slot.age)} ago"
+    reasons = [f"it waits on {worker} to have its slot of {status.id!r} again, {since}", *lease]
+    held_back = [*_paused(status, "lets it go on"), *_held_back(about, recovery)]
+    reasons += held_back
+    if slot.ahead:
+        reasons.append(
+            f"{slot.ahead} {'tasks come' if slot.ahead > 1 else 'task comes'} before it: those that want their slots "
+            "again since before, and older ones that wait in the queue"
+        )
+    if not held_back:
+        reasons.append(
+            f"a slot of {status.id!r} is free ({_limit(status)}, {status.running} taken): it has it in a moment, "
+            "unless that is left free for a task that needs several"
+        )
+    return reasons
+
+
+def _waiting(about: IdDetails, place: Waiting, rank: int, recovery: float, lacks: bool) -> list[str]:
+    status, reasons = about.status, _paused(about.status, "lets it start")
     if not status.workers:
-        reasons.append(f"no worker that is alive serves {id!r}: start one without -Q, or with -Q {id}")
+        reasons.append(f"no worker that is alive serves {status.id!r}: start one without -Q, or with -Q {status.id}")
+    held_back = _held_back(about, recovery)
+    reasons += held_back
+    back = sum(each.wants_since is not None and each.wants_since <= place.since for each in about.away)
+    if back:
+        said = "tasks that want their slots again come" if back > 1 else "task that wants its slot again comes"
+        reasons.append(f"{back} {said} before it")
+    if rank:
+        reasons.append(f"{rank} of {status.waiting} waiting tasks are ahead of it")
+    if not (status.pause or held_back or lacks) and status.workers:
+        reasons.append(
+            f"a slot of {status.id!r} is free ({_limit(status)}, {status.running} taken): the {status.workers} workers "
+            "that serve it have no free process, thread or greenlet, or will have fetched it in a moment"
+        )
+    return reasons
+
+
+def _limit(status: IdStatus) -> str:
+    return "no limit" if status.limit is None else f"limit {status.limit}"
+
+
+def _paused(status: IdStatus, resumed: str) -> list[str]:
+    if not status.pause:
+        return []
+    return [f"{status.id!r} is paused {_by(status.pause)}: `concurrency resume {status.id}` {resumed}"]
+
+
+def _held_back(about: IdDetails, recovery: float) -> list[str]:
+    """Return what keeps every task of an id from a slot, but for a pause."""
+    status, reasons = about.status, list[str]()
     if recovery:
         reasons.append(f"Redis has restarted: workers say what they hold, for another {seconds(recovery)}")
-    full = status.limit is not None and status.running >= status.limit
-    if full:
-        reasons.append(f"the {limit} of {id!r} ({status.source}) is reached: {status.running} hold a slot")
+    if status.limit is not None and status.running >= status.limit:
+        reached = f"the {_limit(status)} of {status.id!r} ({status.source}) is reached"
+        reasons.append(f"{reached}: {status.running} hold a slot")
         reasons += [
             f"slot {each.token}: {each.task or 'being fetched'} since {seconds(each.age)} on {each.worker or 'nobody'}"
             for each in about.holders[:10]
         ]
-    if rank:
-        reasons.append(f"{rank} of {status.waiting} waiting tasks are ahead of it")
-    if not (status.pause or full or recovery or lacks) and status.workers:
-        reasons.append(
-            f"a slot of {id!r} is free ({limit}, {status.running} taken): the {status.workers} workers that serve it "
-            "have no free process, thread or greenlet, or will have fetched it in a moment"
-        )
     return reasons
 
 

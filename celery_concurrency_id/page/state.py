@@ -67,6 +67,8 @@ def _details(reader: Reader, details: IdDetails, now: float) -> dict[str, Any]:
         "line": reader.history.line(status.id, now, _LARGE),
         "holders": [asdict(each) for each in holders[:_HOLDERS]],
         "more_holders": max(0, len(holders) - _HOLDERS),
+        "away": len(details.away),
+        "returning": sum(each.wants_since is not None for each in details.away),
         "head": [asdict(each) for each in details.head],
         "more_waiting": max(0, status.waiting - len(details.head)),
     }

@@ -42,7 +42,7 @@ key                       type    holds
 ``hungry:ID``             zset    ids for which younger ones leave slots of this one free, by since when (us)
 ``hungry``                zset    all of those
 ``away:ID``               hash    token to the same as in ``slots:ID``, for slots that their tasks have given back for
-                                  a while
+                                  a while; ``since`` is then that of the giving back
 ``back:ID``               zset    tokens of those whose tasks want them again, by since when (us)
 ``came:TOKEN``            list    wakes the task that waits for its slot; 10 s
 ``blocked:ID``            hash    token to ``at|task:retries``: holders that wait for a task which waits; 10 s

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from .client import Client
 
-__all__ = ("OperatorVerbs", "Overview", "Row", "SlotRow", "WaitingRow")
+__all__ = ("AwayRow", "OperatorVerbs", "Overview", "Row", "SlotRow", "WaitingRow")
 
 #: Ids, or looks at the keys of waiting tasks, per call, so that no single script keeps the server busy for long.
 _CHUNK = 200
@@ -61,6 +61,15 @@ class SlotRow(NamedTuple):
     units: int = 1
 
 
+class AwayRow(NamedTuple):
+    """A slot that its task has given back for a while, at ``slot.since``; ``wants`` is since when the task waits to
+    have it again, None while it does not; ``ahead``, how many tasks come before it then."""
+
+    slot: SlotRow
+    wants: float | None
+    ahead: int
+
+
 class WaitingRow(NamedTuple):
     """A waiting task; ``name`` is empty where it is not known."""
 
@@ -95,18 +104,25 @@ class OperatorVerbs:
             rows += [_row(id, *row) for id, row in zip(chunk, found)]
         return Overview(now, recovery, tuple(rows))
 
-    def holders(self, id: str, head: int) -> tuple[float, list[SlotRow], list[WaitingRow]]:
-        """Return the time, who holds the slots of an id, and what waits first."""
-        at, slots, waiting = self._client.call("holders", id, head)
+    def holders(self, id: str, head: int) -> tuple[float, list[SlotRow], list[WaitingRow], list[AwayRow]]:
+        """Return the time, who holds the slots of an id, what waits first, and who has given a slot back for a while:
+        those that want theirs again first, in turn."""
+        at, slots, waiting, given = self._client.call("holders", id, head)
         found = [
             _slot(_text(token), _text(record), _text(host), heard, _text(lane), units)
             for token, record, host, heard, lane, units in slots
         ]
         first = [_waiting(id, _text(waiting[i]), i // 3, *waiting[i + 1 : i + 3]) for i in range(0, len(waiting), 3)]
-        return at / 1e6, sorted(found, key=lambda slot: slot.since), first
+        away = [
+            AwayRow(_slot(_text(token), _text(record), _text(host), heard), _time(wants), ahead)
+            for token, record, host, heard, wants, ahead in given
+        ]
+        away.sort(key=lambda row: (row.wants is None, row.wants or row.slot.since))
+        return at / 1e6, sorted(found, key=lambda slot: slot.since), first, away
 
     def locate(self, task: str, retries: int, ids: Iterable[str]) -> tuple[list[tuple[str, str]], list[WaitingRow]]:
-        """Return id and token of the slots that a task is in, and the places in which it waits."""
+        """Return id and token of the slots that a task is in, or has given back for a while, and the places in which
+        it waits."""
         slots, places = [], []
         for chunk in _chunks(list(ids), max(1, _LOOKS // (retries + 1))):
             held, waiting = self._client.call("locate", task, retries, *chunk)

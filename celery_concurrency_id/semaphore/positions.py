@@ -42,10 +42,11 @@ class Times(NamedTuple):
 
 
 class InSlot(NamedTuple):
-    """A task that runs."""
+    """A task that runs; ``away``: since then without its slot, which it has given back for a while."""
 
     since: float
     name: str
+    away: bool = False
 
 
 class InLine(NamedTuple):
@@ -142,8 +143,9 @@ def _times(record: str) -> Times:
 
 
 def _place(place: list[Any]) -> InSlot | InLine:
-    if _text(place[0]) == "r":
-        return InSlot(int(place[1]) / 1e6, _text(place[2]))
+    state = _text(place[0])
+    if state in ("r", "a"):
+        return InSlot(int(place[1]) / 1e6, _text(place[2]), state == "a")
     return InLine(place[1], place[2], place[3], tuple(place[4]))
 
 

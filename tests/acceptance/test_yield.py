@@ -166,6 +166,66 @@ def test_a_pause_and_a_lowered_limit_hold_what_wants_its_slot_again(celery_setup
 
 
 @on_both_brokers
+def test_an_operator_is_told_who_is_without_a_slot_and_why_it_does_not_go_on(celery_setup: Setup) -> None:
+    control = Concurrency(celery_setup.app, by="tester")
+    gates, gate = [celery_setup.gate(), celery_setup.gate()], celery_setup.gate()
+    first = celery_setup.send("yields", tag="first", away=gates[0])
+    celery_setup.wait_running(1, "one-away")
+    second = celery_setup.send("yields", tag="second", away=gates[1])
+    celery_setup.wait_running(2, "one-away")
+
+    said = control.why(first.id)
+    assert (said.state, said.id, said.holder, said.place) == ("away", "one", None, None)
+    assert said.away is not None and (said.away.wants_since, said.away.waits, said.away.ahead) == (None, None, None)
+    assert said.reasons[0].startswith(f"it runs on {said.away.worker}, and has given its slot of 'one' back since ")
+    assert said.away.worker.endswith("@test") and said.away.lease_age is not None
+    assert [(each.task, each.name) for each in control.show("one").away] == [
+        (first.id, "yields"),
+        (second.id, "yields"),
+    ]
+    position = control.position(first.id)
+    assert (position.state, position.id, position.running, position.ends_in) == ("running", "one", 0, None)
+
+    holder = celery_setup.send("one", tag="holder", gate=gate)
+    celery_setup.wait_running(1, "one")
+    older = celery_setup.send("one", tag="older")
+    wait(lambda: len(control.show("one").head) == 1, what="it is announced")
+    gates[0].open()
+    wait_for_returners(celery_setup, "one")
+    younger = celery_setup.send("one", tag="younger")
+    wait(lambda: len(control.show("one").head) == 2, what="it is announced")
+    gates[1].open()
+    wait_for_returners(celery_setup, "one", 2)
+
+    told = control.show("one")
+    assert [(each.task, each.ahead) for each in told.away] == [(first.id, 1), (second.id, 3)]
+    assert all(each.wants_since and each.waits is not None and each.wants_since > each.since for each in told.away)
+    assert [each.task for each in told.holders] == [holder.id], "they hold none"
+    said = control.why(second.id)
+    assert said.state == "away" and said.away is not None
+    since = f"it waits on {said.away.worker} to have its slot of 'one' again, since "
+    assert [reason.startswith(since) for reason in said.reasons].index(True) == 0
+    assert any("limit 1" in reason and "reached: 1 hold a slot" in reason for reason in said.reasons)
+    assert any(holder.id in reason for reason in said.reasons), "who holds the slot"
+    assert any(reason.startswith("3 tasks come before it: ") for reason in said.reasons)
+    assert any(reason.startswith("1 task comes before it: ") for reason in control.why(first.id).reasons)
+    returner = "1 task that wants its slot again comes before it"
+    assert returner in control.why(younger.id).reasons
+    assert returner not in control.why(older.id).reasons
+    control.pause("one", note="deploying")
+    assert "paused by tester (deploying): `concurrency resume one` lets it go on" in control.why(first.id).reasons[1]
+    control.resume("one")
+
+    gate.open()
+    celery_setup.wait_ended([holder, older, younger])
+    for result in (first, second):
+        result.get(timeout=30)
+    assert not control.show("one").away
+    assert control.why(first.id).state == "done"
+    celery_setup.assert_slots_are_free("one", 1)
+
+
+@on_both_brokers
 def test_a_task_that_waits_for_itself_is_told_so_and_one_that_gives_its_slot_back_is_not(celery_setup: Setup) -> None:
     alone = celery_setup.send("parent", "one")
     with pytest.raises(DeadlockError, match="yield_slot") as raised:

@@ -104,6 +104,36 @@ def test_why_a_task_does_not_run(say: Callable[..., str], celery_setup: Setup) -
     celery_setup.wait_ended([running, *results])
 
 
+def test_tasks_that_gave_their_slots_back_are_shown(say: Callable[..., str], celery_setup: Setup) -> None:
+    control = Concurrency(celery_setup.app)
+    away, gate = celery_setup.gate(), celery_setup.gate()
+    result = celery_setup.send("yields", away=away)
+    celery_setup.wait_running(1, "one-away")
+    holder = celery_setup.send("one", gate=gate)
+    celery_setup.wait_running(1, "one")
+
+    told = say("why", result.id)
+    assert told.startswith(f"{result.id}: away from a slot of 'one'\n")
+    assert "has given its slot of 'one' back since" in told
+    (row,) = json.loads(say("show", "one", "--json"))["away"]
+    assert (row["task"], row["name"], row["wants_since"], row["ahead"]) == (result.id, "yields", None, None)
+    away.open()
+    wait(lambda: control.show("one").away[0].wants_since, what="it wants its slot again")
+
+    held, given_back = say("show", "one").split("\n\n")[1:3]
+    assert holder.id in held and result.id not in held
+    head, line = given_back.splitlines()
+    columns = ["TOKEN", "TASK", "NAME", "WORKER", "GIVEN BACK", "WANTS IT", "AHEAD", "LEASE AGE"]
+    cells = [line[head.index(name) :].split("  ")[0].strip() for name in columns]
+    assert (head.split("  ")[0], cells[1:3], cells[6]) == ("TOKEN", [result.id, "yields"], "0")
+    assert all(cells[column].endswith(" s") for column in (4, 5, 7))
+    told = json.loads(say("why", result.id, "--json"))
+    assert told["state"] == "away" and told["away"]["task"] == result.id and told["away"]["waits"] >= 0
+    gate.open()
+    celery_setup.wait_ended([holder])
+    result.get(timeout=30)
+
+
 def test_what_destroys_asks_first(say: Callable[..., str], celery_setup: Setup) -> None:
     gate = celery_setup.gate()
     running = celery_setup.send("one", gate=gate)

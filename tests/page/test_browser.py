@@ -105,6 +105,29 @@ def test_who_runs_and_who_waits_is_seen_and_moves_when_a_task_ends(page: Browser
     page.wait_text("Nothing waits.", "#one")
 
 
+def test_tasks_that_gave_their_slots_back_are_counted(page: Browser, celery_setup: Setup) -> None:
+    gates = [celery_setup.gate(), celery_setup.gate()]
+    away = [celery_setup.send("yields_two", away=gates[0], last=gates[1])]
+    celery_setup.wait_running(1, "two-away")
+    choose(page, "two")
+    page.wait_text("1 task runs without its slot, which it has given back for a while.", "#away")
+    assert "Nothing runs." not in page.text("#one")
+    away.append(celery_setup.send("yields_two", away=gates[1]))
+    Concurrency(celery_setup.app).set("two", 1)
+    celery_setup.wait_running(2, "two-away")
+    holder = celery_setup.send("two", gate=gates[1])
+    celery_setup.wait_running(1, "two")
+    gates[0].open()
+    both = "2 tasks run without their slots, which they have given back for a while"
+    page.wait_text(f"{both}; 1 waits to have its slot again.", "#away")
+    gates[1].open()
+    celery_setup.wait_ended([holder])
+    for result in away:
+        result.get(timeout=30)
+    page.wait_text("Nothing runs.", "#one")
+    assert not page.find("#away").is_displayed()
+
+
 def test_an_id_is_paused_and_resumed_with_the_keyboard_alone(page: Browser, celery_setup: Setup) -> None:
     control = Concurrency(celery_setup.app)
 

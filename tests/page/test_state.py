@@ -13,7 +13,7 @@ import pytest
 from celery import Celery
 
 from celery_concurrency_id import InvalidControl, SemaphoreUnavailable
-from celery_concurrency_id.control import Concurrency, Holder, IdDetails, IdStatus, Override, Pause, Waiting
+from celery_concurrency_id.control import Away, Concurrency, Holder, IdDetails, IdStatus, Override, Pause, Waiting
 from celery_concurrency_id.page import ConcurrencyPage
 from celery_concurrency_id.page import reader as reader_module
 from celery_concurrency_id.page.history import SPAN, STEP, History
@@ -34,6 +34,7 @@ class Told:
         self.ids: list[IdStatus] = [status("gpu", 1, 3)]
         self.holders: tuple[Holder, ...] = ()
         self.head: tuple[Waiting, ...] = ()
+        self.away: tuple[Away, ...] = ()
         self.trouble = ""
         self.lists = self.shows = 0
 
@@ -49,7 +50,7 @@ class Told:
             raise SemaphoreUnavailable(self.trouble)
         for each in self.ids:
             if each.id == id:
-                return IdDetails(each, self.holders, self.head[:head])
+                return IdDetails(each, self.holders, self.head[:head], self.away)
         raise InvalidControl("show", "id", id, "a concurrency id such as 'gpu'")
 
 
@@ -199,11 +200,14 @@ def test_an_id_with_thousands_of_tasks_makes_a_small_answer(client: Client, told
     told.ids = [status("gpu", 5000, 100_000, limit=None)]
     told.holders = tuple(Holder(str(token), f"task-{token}", "w1@host", 1.0, 2.0, 0.1) for token in range(5000))
     told.head = tuple(Waiting(f"task-{rank}", 0, rank, 1.0, 2.0) for rank in range(500))
+    away = Away("1", "task", "w1@host", 1.0, 3.0, 0.1)
+    told.away = (*[replace(away, wants_since=2.0, waits=2.0, ahead=0)] * 300, *[away] * 4000)
 
     one = client.get("/state?id=gpu").json["id"]
 
     assert (len(one["holders"]), one["more_holders"]) == (100, 4900)
     assert (len(one["head"]), one["more_waiting"]) == (20, 99_980)
+    assert (one["away"], one["returning"]) == (4300, 300)
 
 
 # -- looks

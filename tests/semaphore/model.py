@@ -631,6 +631,15 @@ class Model:
         self.fence = max(self.fence + 1, self.now)
         return HELD, self.fence
 
+    def ahead(self, id: str, token: str) -> int:
+        """Return how many come before a task that waits to have its slot again; 0 where it does not."""
+        state = self.ids[id]
+        since = state.back.get(token)
+        if since is None:
+            return 0
+        earlier = sum(at < since for at in state.waiting.values()) - max(state.fetching, 0)
+        return sum(at < since for at in state.back.values()) + max(earlier, 0)
+
     def _hand_back(self, id: str) -> None:
         """Free slots go to the tasks that want theirs again, in turn."""
         state = self.ids[id]

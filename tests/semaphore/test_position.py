@@ -14,6 +14,7 @@ from celery_concurrency_id.semaphore.positions import InLine, InSlot, LineState,
 from celery_concurrency_id.semaphore.scripts import VERBS
 from celery_concurrency_id.semaphore.scripts import load as shipped
 from celery_concurrency_id.semaphore.semaphore import Report, Semaphore
+from celery_concurrency_id.semaphore.tasks import Holder, TaskVerbs
 from semaphore.lua import scripts
 from semaphore.peer import TroubledClient
 from semaphore.server import PREFIX, Server
@@ -243,7 +244,7 @@ def names_of_holders(line: Line) -> None:
     line.publish(odd, "5 train")
     line.publish("t1", " render")
     line.start(odd, "train")
-    _, (slot,), (first,) = line.operator.holders("gpu", 5)
+    _, (slot,), (first,), _ = line.operator.holders("gpu", 5)
     assert (slot.task, slot.name) == (odd, "train")
     assert (first.task, first.name) == ("t1", "render")
     assert line.operator.locate(odd, 0, ["gpu"])[0] == [("gpu", slot.token)]
@@ -251,6 +252,31 @@ def names_of_holders(line: Line) -> None:
     line.publish("d\0e", "")
     line.start("d\0e", "")
     assert line.ask("d\0e")[1]["d\0e"].name == "", "nobody said it"
+
+
+def slots_given_back(line: Line) -> None:
+    """Since when they are away, by whatever Redis hears of it, and what is told of their tasks."""
+    tasks = TaskVerbs(TroubledClient(line.server))
+    for task in ("t0", "t1"):
+        line.publish(task)
+        line.start(task)
+    line.pass_time(5)
+    for _ in range(2):  # the answer to the first was lost
+        tasks.give_back(Holder("worker", "gpu", line.tokens["t0"]))
+        line.pass_time(1)
+    held = [("gpu", token, task, "") for task, token in line.tokens.items()]
+    line.worker.join("host", "fleet", 15.0, held, set(line.tokens.values()))  # of the other one, nobody told Redis
+    line.pass_time(1)
+    now, slots, _, away = line.operator.holders("gpu", 0)
+    assert not slots
+    assert {(row.slot.task, row.slot.name, row.slot.host): round(now - row.slot.since) for row in away} == {
+        ("t0", "render", "host"): 3,
+        ("t1", "render", "host"): 1,
+    }
+    _, places = line.ask("t0")
+    assert places["t0"][1:] == ("render", True) and round(now - places["t0"].since) == 3
+    line.end("t0")
+    assert not line.server.admin.hexists(f"{PREFIX}times", "render"), "it was not in its slot"
 
 
 HISTORIES = (
@@ -264,6 +290,7 @@ HISTORIES = (
     told_twice,
     bounds,
     names_of_holders,
+    slots_given_back,
 )
 
 
@@ -289,7 +316,7 @@ BUGS = {
     "all of a kind are ahead": ("'(' .. score", "'+inf'"),
     "times of the one before are lost": ("ended(id, record, task)  -- the one before, if there was one", ""),
     "a start that is told twice is an end": (" or task == following", ""),
-    "times of the last one are lost": ("if record then ended(id, record) end", ""),
+    "times of the last one are lost": ("if record then ended(id, record, nil, away) end", ""),
     "old times count as much as new ones": ("math.max(1 / (count + 1), 0.1)", "1 / (count + 1)"),
     "only the last time counts": ("math.max(1 / (count + 1), 0.1)", "1"),
     "the spread is left out": ("variance + weight * off * off", "variance"),
@@ -298,6 +325,14 @@ BUGS = {
     "kinds have no bound": ("redis.call('SCARD', kinds) < MOST_KINDS", "true"),
     "names have no bound": (">= MOST_NAMES", "< 0"),
     "a NUL in an id is taken for the end of it": ("string.find(task, '\\0', 1, true) and '\\0'", "false and '\\0'"),
+    "what is given back is away since its task started": ("key == away and record or from_now(record)", "record"),
+    "what is given back twice is away since then": ("key == away and record or from_now(record)", "from_now(record)"),
+    "what is given back by a join is away since its task started": (
+        "      record = from_now(record)\n    end",
+        "    end",
+    ),
+    "times without a slot count": ("if name ~= '' and not away then took", "if name ~= '' then took"),
+    "who is away is in its slot": ("running[task] = {'a',", "running[task] = {'r',"),
     "a retry is not looked for": ("for retries = 0, found[1] and -1 or highest do", "for retries = 0, 0 do"),
 }
 

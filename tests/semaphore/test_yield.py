@@ -43,6 +43,27 @@ MUTANTS = {
         "local record = find(held[i + 1], held[i])",
         "local record = redis.call('HGET', P .. 'slots:' .. held[i + 1], held[i])",
     ),
+    "holders tells of nothing that is away": (
+        "local given, away = redis.call('HGETALL', P .. 'away:' .. id), {}",
+        "local given, away = {}, {}",
+    ),
+    "holders tells of none that wait for theirs again": (
+        "local wants, before = redis.call('ZSCORE', P .. 'back:' .. id, token), 0",
+        "local wants, before = nil, 0",
+    ),
+    "holders forgets those in the line before it": (
+        "redis.call('ZRANK', P .. 'back:' .. id, token) + earlier(id, wants)",
+        "earlier(id, wants)",
+    ),
+    "holders forgets those in the queue before it": (
+        "redis.call('ZRANK', P .. 'back:' .. id, token) + earlier(id, wants)",
+        "redis.call('ZRANK', P .. 'back:' .. id, token)",
+    ),
+    "holders counts what is on its way": ("'(' .. since) - on_the_way, 0)", "'(' .. since), 0)"),
+    "locate finds nothing that is away": (
+        "  for _, key in ipairs({'slots:', 'away:'}) do\n    local held",
+        "  for _, key in ipairs({'slots:'}) do\n    local held",
+    ),
     "start forgets where the slot is": (
         "redis.call('HSET', key, token, running(record, worker, task, name))\n    if key",
         "redis.call('HSET', P .. 'slots:' .. id, token, running(record, worker, task, name))\n    if key",
@@ -90,7 +111,9 @@ def history(world: World) -> None:
     world.publish("a")
     world.take_again(one, mine)
     assert mine.away and one.holder(mine).token in world.model.ids["a"].back
+    assert world.model.ahead("a", mine.token) == 1
     world.publish("a")
+    world.look()
     ended(world, two, other)
     assert "a" in world.model.ready[one.fleet], "one came earlier, and a worker may have room for it"
     other = started(world, two)
@@ -124,10 +147,17 @@ def history(world: World) -> None:
     first, second = started(world, one, "b"), started(world, one, "b")
     for work in (first, second):
         world.give_back(one, work)
-    for _ in range(2):
-        started(world, two, "b")
+    world.turn(two, want=1)
+    (on_its_way,) = two.open_slots()
     world.take_again(one, second)
+    assert second.away and world.model.ahead("b", second.token) == 1, "two wait in the queue, of which one has its slot"
+    world.look()
+    world.fetch(two, on_its_way)
+    world.turn(two)
+    started(world, two, "b")
     world.take_again(one, first)
+    assert [world.model.ahead("b", work.token) for work in (second, first)] == [0, 1]
+    world.look()
     ended(world, two, next(work for work in two.running() if work.id == "b"))
     assert first.away, "the second was there before"
     world.take_again(one, second)

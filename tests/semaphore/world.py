@@ -221,7 +221,7 @@ class World:
             assert (row.unseen, row.announced) == (state.unseen, state.seq)
             assert ("paused" in row.fields) == bool(state.pause)
             assert row.fields.get("override") == (str(state.override["override"]) if state.override else None)
-            _, slots, head = self.operator.holders(row.id, 3)
+            _, slots, head, away = self.operator.holders(row.id, 3)
             assert {(slot.token, slot.worker, slot.task, slot.lane, slot.units) for slot in slots} == {
                 (token, slot.worker, slot.task, lane.name, units)
                 for lane in self.model.ids.values()
@@ -229,6 +229,13 @@ class World:
                 for units in [1 if lane is state else dict(parts(slot.needs)).get(row.id)]
                 if units
             }
+            assert {(each.slot.token, each.slot.worker, each.slot.task, each.wants, each.ahead) for each in away} == {
+                (token, slot.worker, slot.task, back and back / 1e6, self.model.ahead(row.id, token))
+                for token, slot in state.away.items()
+                for back in [state.back.get(token)]
+            }
+            for each in away:
+                assert (row.id, each.slot.token) in self.operator.locate(each.slot.task, 3, self.ids)[0]
             line = sorted(state.waiting, key=state.waiting.__getitem__)
             assert [f"{place.task}:{place.retries}" for place in head] == line[:3]
             for rank, member in enumerate(line):

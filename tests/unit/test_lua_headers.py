@@ -86,7 +86,7 @@ REPLIES: dict[str, Any] = {
     "retake": [1, b"1"],
     "yield": 1,
     "forget": 0,
-    "holders": [1, [], []],
+    "holders": [1, [], [], []],
     "ids": [],
     "limit": 1,
     "locate": [[], []],

@@ -184,7 +184,12 @@ function drawTasks(one) {
     words.forEach((word, at) => text(made.cells[at], word));
   });
   show($("holders"), one.holders.length);
-  show($("nobody"), !one.holders.length);
+  show($("nobody"), !one.holders.length && !one.away);
+  show($("away"), one.away);
+  const away = one.away === 1 ? "1 task runs without its slot, which it has given back for a while"
+    : `${one.away} tasks run without their slots, which they have given back for a while`;
+  const wait = one.returning === 1 ? "; 1 waits to have its slot again" : `; ${one.returning} wait to have theirs again`;
+  text($("away"), `${away}${one.returning ? wait : ""}.`);
   show($("more-holders"), one.more_holders);
   text($("more-holders"), `and ${one.more_holders} more`);
   const placed = () => row([["Rank", "number"], ["", ""], ["For", "number"], ["Retries", "number"]]);

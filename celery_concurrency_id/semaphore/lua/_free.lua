@@ -17,7 +17,7 @@ local function hand_back(id)
     redis.call('ZREM', back, first[1])
     redis.call('HDEL', P .. 'away:' .. id, first[1])
     if record then
-      record = string.gsub(record, '|%d+|', '|' .. int(now) .. '|', 1)
+      record = from_now(record)
       redis.call('HSET', P .. 'slots:' .. id, first[1], record)
       if slot_state(record) == 'r' then trial_start(id, first[1], record) end
       redis.call('RPUSH', P .. 'came:' .. first[1], 1)

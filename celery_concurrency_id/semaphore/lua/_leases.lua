@@ -10,7 +10,7 @@ local function release(worker, id, token)
   trial_end(id, run_of(record, token))
   if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end
   if in_lane(record) then lanes().free_units(id, token) end
-  return record
+  return record, key == P .. 'away:' .. id
 end
 
 -- Ends a worker's lease: frees its slots and forgets it. Returns how many slots it held.

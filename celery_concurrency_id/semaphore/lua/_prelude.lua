@@ -82,6 +82,11 @@ local function find(id, token)
   return redis.call('HGET', key, token), key
 end
 
+-- The record of a slot that was given back, or taken again, just now.
+local function from_now(record)
+  return (string.gsub(record, '|%d+|', '|' .. int(now) .. '|', 1))
+end
+
 -- Tasks that wait and that no granted slot is already on its way to fetch.
 local function claimable(id)
   local row = redis.call('HMGET', P .. 'id:' .. id, 'unseen', 'fetching')
@@ -136,11 +141,15 @@ local function note_ready(id)
   end
 end
 
--- Whether a task that waits to have its slot again since then came before everything that waits in the queue.
+-- How many tasks in the queue come before one that waits to have its slot again since then.
+local function earlier(id, since)
+  local on_the_way = math.max(field(P .. 'id:' .. id, 'fetching'), 0)
+  return math.max(redis.call('ZCOUNT', P .. 'waiting:' .. id, '-inf', '(' .. since) - on_the_way, 0)
+end
+
+-- Whether it comes before all of them.
 local function before_all(id, since)
-  local on_the_way = int(math.max(field(P .. 'id:' .. id, 'fetching'), 0))
-  local oldest = redis.call('ZRANGE', P .. 'waiting:' .. id, on_the_way, on_the_way, 'WITHSCORES')[2]
-  return not oldest or tonumber(oldest) >= tonumber(since)
+  return earlier(id, since) == 0
 end
 
 -- Whether a worker may still come for a slot of an id that is ready: for half a second. After that, none has a place for

@@ -78,11 +78,12 @@ local function took(name, ms)
   redis.call('HSET', P .. 'times', name, told)
 end
 
--- The task in a slot has ended by itself; the next one there may be known.
-local function ended(id, record, following)
+-- The task in a slot has ended by itself; the next one there may be known. One that was without its slot then tells
+-- nothing of how long such tasks are in theirs.
+local function ended(id, record, following, away)
   local state, since, task, name = unpack_slot(record)
   if string.lower(state) ~= 'r' or task == following then return end
-  if name ~= '' then took(name, math.max(now - since, 0) / 1000) end
+  if name ~= '' and not away then took(name, math.max(now - since, 0) / 1000) end
   local retries = string.match(redis.call('GET', P .. 'where:' .. task) or '', '^(%d+)|')
   -- Its own retry may wait by now.
   if retries and not redis.call('ZSCORE', P .. 'waiting:' .. id, task .. ':' .. retries) then

@@ -69,6 +69,7 @@ for i = 0, count - 1 do
     if record and key ~= P .. 'away:' .. id then
       redis.call('HDEL', key, token)
       trial_end(id, run_of(record, token))
+      record = from_now(record)
     end
     redis.call('HSET', P .. 'away:' .. id, token, record or pack_slot(worker, 'r', task))
     redis.call('HSET', P .. 'held:' .. worker, token, id)

@@ -11,6 +11,7 @@
 --          slots  {state, since when (us), the task's name} for each slot; empty where there are more than 200
 --          times  {name, number, mean and variance in ms, as one text} for each name of the above that is known
 --          tasks  {} for one that is nowhere | {'r', since when (us), name} for one that runs |
+--                 {'a', since when (us), name} for one that runs without its slot, which it has given back for a while |
 --                 {'w', retries, number of its kind from 0, its rank, how many of each kind are ahead} for one that waits
 
 local id, highest = ARGV[1], tonumber(ARGV[2])
@@ -59,13 +60,13 @@ end
 -- A task that has given its slot back for a while runs, too.
 for _, record in ipairs(redis.call('HVALS', P .. 'away:' .. id)) do
   local _, since, task, name = unpack_slot(record)
-  running[task] = {'r', int(since), name}
+  running[task] = {'a', int(since), name}
 end
 
 local tasks = {}
 for i = 3, #ARGV do
   local found = running[ARGV[i]] or {}
-  if found[1] then need(found[3]) end
+  if found[1] == 'r' then need(found[3]) end
   for retries = 0, found[1] and -1 or highest do
     local member = ARGV[i] .. ':' .. retries
     local score = redis.call('ZSCORE', waiting, member)

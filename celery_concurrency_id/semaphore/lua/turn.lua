@@ -70,8 +70,8 @@ function report.back(id, token, task, number, name)
 end
 
 function report.release(id, token)
-  local record = release(worker, id, token)
-  if record then ended(id, record) end
+  local record, away = release(worker, id, token)
+  if record then ended(id, record, nil, away) end
 end
 
 function report.drop(id, token, task, number)

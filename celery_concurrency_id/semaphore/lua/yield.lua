@@ -13,7 +13,9 @@ if not record or slot_worker(record) ~= worker then return 0 end
 if in_lane(record) then return -1 end
 redis.call('HDEL', key, token)
 trial_end(id, run_of(record, token))
-redis.call('HSET', P .. 'away:' .. id, token, record)
+-- Told a second time, it is away since the first.
+local away = P .. 'away:' .. id
+redis.call('HSET', away, token, key == away and record or from_now(record))
 redis.call('ZREM', P .. 'back:' .. id, token)
 -- The worker must not use it for another task, nor keep what it fetched ahead for it.
 redis.call('PUBLISH', P .. 'mail:' .. worker, 'recall ' .. id)
