@@ -11,8 +11,9 @@ from celery import Celery
 from celery_concurrency_id import Concurrency, InvalidControl, SemaphoreUnavailable
 from celery_concurrency_id.cli import rates
 from celery_concurrency_id.cli.text import printable, table
+from celery_concurrency_id.control import why
 from celery_concurrency_id.control.look import gated
-from celery_concurrency_id.control.views import IdStatus
+from celery_concurrency_id.control.views import Away, IdDetails, IdStatus
 from celery_concurrency_id.worker.commands import limit_of
 
 
@@ -78,6 +79,24 @@ def test_a_limit_as_a_word(word: Any, limit: Any) -> None:
 def test_what_others_wrote_does_not_steer_a_terminal() -> None:
     assert printable("a\x1b[31mb\nc") == "a?[31mb?c"
     assert table(["ID", "N"], [["\x1b]0;x\x07", "1"]]).splitlines() == ["ID      N", "?]0;x?  1"]
+
+
+def test_what_keeps_a_task_from_its_slot_again_beside_a_limit_and_a_pause() -> None:
+    about = IdDetails(IdStatus("gpu", 2, "task", 2, None, None, 1, 5, None, 1, 9), (), ())
+    away = Away("1", "render-1", "", 10.0, 9.0, None)
+    assert why._away(away, about, 0.0) == [
+        "it runs on a worker that is gone, and has given its slot of 'gpu' back since 9.0 s",
+        "the lease of that worker is over: nothing of the task is left as soon as another worker looks",
+    ]
+    waits = Away("1", "render-1", "w1@host", 10.0, 9.0, 4.0, 12.0, 7.0, 0)
+    since = "it waits on w1@host to have its slot of 'gpu' again, since 7.0 s, after it gave it back 9.0 s ago"
+    silent = "that worker was not heard for 4.0 s"
+    free = (
+        "a slot of 'gpu' is free (limit 2, 1 taken): it has it in a moment, unless that is left free for a task that "
+    )
+    assert why._away(waits, about, 0.0) == [since, silent, f"{free}needs several"]
+    recovery = "Redis has restarted: workers say what they hold, for another 1.5 s"
+    assert why._away(waits, about, 1.5) == [since, silent, recovery]
 
 
 def test_a_rate_is_the_difference_of_two_looks(monkeypatch: pytest.MonkeyPatch) -> None:

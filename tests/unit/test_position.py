@@ -17,8 +17,10 @@ from kombu import Queue
 
 from celery_concurrency_id import Concurrency, Expected, Position, QueuedTask, SemaphoreUnavailable
 from celery_concurrency_id.control import watching
+from celery_concurrency_id.control.positions import positions_of
 from celery_concurrency_id.producer import kind_of, plain_name
 from celery_concurrency_id.queues import turn_of
+from celery_concurrency_id.semaphore.positions import InSlot, LineState, Taken, Times
 from harness.waiting import wait
 
 
@@ -84,6 +86,19 @@ def test_in_eager_mode_everything_is_done() -> None:
     assert result.position() == done
     assert list(result.positions()) == [done]
     assert asyncio.run(follow()) == [done, done]
+
+
+def test_nobody_tells_when_a_task_ends_that_has_given_its_slot_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = {"render": Times(20, 10.0, 0.0)}
+    state = LineState(100.0, 1, False, 0, 0, None, 1, True, 0.0, (), (Taken(True, 95.0, "render"),), times)
+    app, ends = make_app(), {}
+    for away in (False, True):
+        positions = positions_of(app)
+        monkeypatch.setattr(positions, "_ask", lambda question, away=away: (state, {"x": InSlot(95.0, "render", away)}))
+        told = positions.of_many(["x"], "render", "gpu")["x"]
+        assert told is not None and told.state == "running"
+        ends[away] = told.ends_in
+    assert ends == {False: Expected(5.0, 5.0, 5.0), True: None}
 
 
 def test_without_redis_a_look_says_so_at_once() -> None:
