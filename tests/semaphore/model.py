@@ -181,13 +181,15 @@ class Model:
         listening: Workers whose mailbox is connected.
         mail: What each worker's mailbox got in the current step.
         lapsed: Whether an override ended in the current step.
+        recovered: Whether a recovery began in the current step: what runs stands, though others may have said a lower
+            limit before.
     """
 
     def __init__(self, now: int) -> None:
         self.now = now
         self.listening: set[str] = set()
         self.mail: dict[str, list[str]] = defaultdict(list)
-        self.lapsed = False
+        self.lapsed = self.recovered = False
         self.forget()
 
     def forget(self) -> None:
@@ -251,6 +253,7 @@ class Model:
         began = self.run != run
         if began:
             self._begin_recovery(run, uptime_us)
+            self.recovered = True
         self.awaited.discard(worker)
         if self.recovery_ms and not self.awaited:
             self.recover_until = max(self.now, self.recover_floor)
@@ -260,7 +263,7 @@ class Model:
             self.serves[fleet].clear()
         self.leases[worker] = Lease(fleet, lasts, self.now)
         self.idle[fleet].pop(worker, None)
-        lost, touched = self._compare_slots(worker, list(held))
+        lost, touched = self._compare_slots(worker, list(held), began)
         self._refresh(touched)
         if not self.recovery_ms:
             self._wake()
@@ -278,8 +281,13 @@ class Model:
         self.recover_floor = self.now + (1_000_000 if uptime_us < 2_000_000 else 0)
         self.recover_until = self.now + RECOVERY_US
 
-    def _compare_slots(self, worker: str, held: list[tuple[str, str, str, str, bool]]) -> tuple[list[str], set[str]]:
-        """Return the tokens lost, and the ids that something happened to."""
+    def _compare_slots(
+        self, worker: str, held: list[tuple[str, str, str, str, bool]], began: bool
+    ) -> tuple[list[str], set[str]]:
+        """Return the tokens lost, and the ids that something happened to.
+
+        Where a recovery has just begun, and may be over with its only worker, nobody else can have any of these slots.
+        """
         lost, touched = [], set()
         for id, token, task, needs, away in held:
             state = self.ids[id]
@@ -294,7 +302,7 @@ class Model:
                 if task and not slot.running:
                     slot.running, slot.task = True, task
                     touched.add(id)
-            elif self.recovery_ms or (not lacks and (state.limit_now is None or state.room > 0)):
+            elif began or self.recovery_ms or (not lacks and (state.limit_now is None or state.room > 0)):
                 state.slots[token] = Slot(worker, True, task, needs)
                 touched |= {id, *dict(parts(needs))}
             else:

@@ -606,8 +606,8 @@ class World:
                 peer.mail += mail
         self.model.mail.clear()
         self._looked = False
-        self._check_limits(may_exceed or self.model.lapsed)
-        self.model.lapsed = False
+        self._check_limits(may_exceed or self.model.lapsed or self.model.recovered)
+        self.model.lapsed = self.model.recovered = False
         if called and not self.model.recovery_ms:
             self._check_nobody_sleeps()
 
