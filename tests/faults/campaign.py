@@ -88,6 +88,7 @@ def run(scene: Scene, fault: Fault, seed: int, times: int, figures: Figures) -> 
                 _long_one_runs(scene, fault.longest)
             injury = fault.inject(scene, rng, load)
             injuries.append(injury)
+            load.dead = _excused_losses(scene, injuries)
             at = _full_capacity(scene, injuries, injury.over, 3 * fault.recovers + fault.longest, f"after {fault.name}")
             spans = judge.counted(scene.sweep.runs(), injuries, scene.observer)
             figures.recovered.append(round(judge.idle(spans, limit, injury.over, at), 3))

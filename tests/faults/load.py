@@ -23,6 +23,7 @@ class Load:
         published: When (ns) each task id was published, for those that the broker took.
         doubtful: Task ids whose publish failed: they may or may not have reached the broker.
         written_off: Tasks that the test itself took from the broker's queue.
+        dead: Tasks whose process was killed, and that will never end: others take their place in the backlog.
     """
 
     SHORT, LONG_ONES = (0.05, 0.3), 0.12
@@ -31,6 +32,7 @@ class Load:
         self.published: dict[str, int] = {}
         self.doubtful: set[str] = set()
         self.written_off: set[str] = set()
+        self.dead: set[str] = set()
         self._apps, self._rng, self._sweep = apps, random.Random(rng.random()), sweep.mark()
         self._longest = longest
         self._backlog = 2 * limit + 4
@@ -66,7 +68,7 @@ class Load:
             if self._paused.is_set():
                 self._idle.set()
                 self._stopped.wait(0.01)
-            elif len(self.unfinished()) >= self._backlog:
+            elif len(self.unfinished() - self.dead) >= self._backlog:
                 self._stopped.wait(0.01)
             else:
                 self._publish()
