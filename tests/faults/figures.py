@@ -19,7 +19,7 @@ from typing import Any
 
 def fault_cells(rows: list[dict[str, Any]]) -> list[str]:
     """Most at once of the limit, tasks lost, tasks run twice, slots leaked, seconds idle."""
-    worst = max(rows, key=lambda row: row["peak"] - row["limit"])
+    worst = max(rows, key=lambda row: (row["peak"] - row["limit"], row["limit"]))
     idle = [seconds for row in rows for seconds in row["recovered"]]
     return [
         f"{worst['peak']} of {worst['limit']}",
