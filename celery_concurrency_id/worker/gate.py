@@ -272,12 +272,12 @@ class Gate:
             self._open.append(slot)
             self._schedule()
 
-    # Bringing it together
-
     def _tell_left(self, slot: Slot) -> None:
         request, slot.left = slot.left, None
         if request is not None:
             self._events.released(slot, request)
+
+    # Bringing it together
 
     def _schedule(self) -> None:
         if not self._scheduled:
