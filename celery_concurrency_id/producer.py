@@ -25,10 +25,16 @@ def waiting_key(task_id: Any, retries: Any) -> tuple[str, int]:
     becomes a digest, and retries that are no number of retries become 0.
     """
     text = str(task_id or "")
+    if not (text.isascii() and len(text) <= _LONGEST_TASK_ID):
+        text = _encodable(text)
+    return text, retries if type(retries) is int and 0 <= retries <= _MOST_RETRIES else 0
+
+
+def _encodable(text: str) -> str:
     raw = text.encode("utf-8", "surrogatepass")
     if len(raw) > _LONGEST_TASK_ID or any("\ud800" <= sign <= "\udfff" for sign in text):
-        text = hashlib.sha1(raw).hexdigest()
-    return text, retries if type(retries) is int and 0 <= retries <= _MOST_RETRIES else 0
+        return hashlib.sha1(raw).hexdigest()
+    return text
 
 
 @lru_cache(maxsize=1000)

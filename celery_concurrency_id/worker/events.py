@@ -9,6 +9,9 @@ from .slot import Slot
 
 __all__ = ("SlotEvents",)
 
+#: Without ``-E``, a worker sends events of some groups only.
+_GROUP = "concurrency"
+
 
 class SlotEvents:
     """Sends ``concurrency-slot-acquired`` and ``-released``, which cost nothing where nobody wants them.
@@ -29,7 +32,7 @@ class SlotEvents:
 
     def _tell(self, event: str, signal: Any, slot: Slot, request: Any) -> None:
         dispatcher = self._consumer.event_dispatcher
-        if dispatcher is not None and dispatcher.enabled:
+        if dispatcher is not None and dispatcher.enabled and not (dispatcher.groups and _GROUP not in dispatcher.groups):
             dispatcher.send(event, uuid=request.id, name=request.name, **slot.told)
         if signal.receivers:
             signal.send(sender=request.task, request=request, **slot.told)

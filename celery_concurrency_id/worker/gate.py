@@ -61,7 +61,7 @@ class Gate:
         self._on_lost = on_lost
         self._events = events
         self._full = FullIds()
-        self._hand = Hand(places, self._schedule)
+        self._hand = Hand(places, self._place_came)
         self._handover = HandOver(app, pool, link, self, places.blocks)
         self._slots: dict[str, Slot] = {}
         self._open: deque[Slot] = deque()
@@ -92,6 +92,7 @@ class Gate:
     def detach(self, dropped: Callable[[Slot], bool]) -> None:
         """The broker is gone, or the worker closes; ``dropped`` says of a slot whether its task will never run."""
         fetcher = self.fetcher
+        self._handover.tell_begun()
         self._link.refuse(True)
         self._ahead.forget(put_back=self._closing)
         self._handover.detach()
@@ -109,6 +110,7 @@ class Gate:
         """Take no new task; running ones end and free their slots."""
         self._closing = True
         self._seeking = False
+        self._handover.tell_begun()
         self._link.refuse(True)
         self._give_back_open()
 
@@ -236,6 +238,7 @@ class Gate:
     def _ended(self, slot: Slot, request: Any, unless_alive: bool, died: bool = False) -> None:
         if slot.state is not State.RUNNING or slot.request is not request:
             return
+        self._handover.tell_begun()
         if unless_alive and self._children is not None and self._children.watches(slot.pid):
             return
         slot.state = State.OPEN
@@ -283,6 +286,13 @@ class Gate:
         if not self._scheduled:
             self._scheduled = True
             self._loop.next_tick(self._tick)
+
+    def _place_came(self) -> None:
+        if self._open:
+            self._schedule()
+        else:
+            # No slot waits for it; the task that just ended in it, if it was one of ours, may be followed by another.
+            self._loop.after_writes(self._schedule, wake=True)
 
     def _tick(self) -> None:
         self._scheduled = False
@@ -396,6 +406,7 @@ class Gate:
 
     def _after_start(self, slot: Slot) -> None:
         """The pool has its task; only now is there time for anything else."""
+        self._handover.tell_begun()
         self._link.nudge()
         self._ahead.consider(slot)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import deque
 from typing import Any, Callable
 
 from celery.exceptions import TaskRevokedError
@@ -39,6 +40,7 @@ class HandOver:
         self._gate = gate
         self._at_once = at_once
         self._handing: Slot | None = None
+        self._untold: deque[tuple[Slot, Any]] = deque()
         self._on_message: Callable[[Any], Any] | None = None
         self._parking: Any = None
         self._errors: tuple[Any, ...] = ()
@@ -162,7 +164,7 @@ class HandOver:
             result = request._apply_result
             slot.result = result() if result is not None else None
             if not self._at_once:
-                self._tell_begun(slot, request)
+                self._untold.append((slot, request))
 
     def _begin(self, slot: Slot, request: Any) -> None:
         slot.state = State.RUNNING
@@ -170,6 +172,11 @@ class HandOver:
         slot.request = request
         slot.since = self._clock()
         request.note_wait()
+
+    def tell_begun(self) -> None:
+        """Tell of the tasks that went to the pool: nobody waits for that, and the pool is to have them first."""
+        while self._untold:
+            self._tell_begun(*self._untold.popleft())
 
     def _tell_begun(self, slot: Slot, request: Any) -> None:
         self._gate.begun(slot, request)

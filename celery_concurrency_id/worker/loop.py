@@ -38,7 +38,9 @@ class HubLoop:
         self._signalled = False
         self._ticks: deque[tuple[Any, ...]] = deque()
         self._draining = self._drain_due = False
-        self._poll_comes = False
+        self._late: deque[tuple[Any, ...]] = deque()
+        self._turn = 0
+        self._in_turn = False
         self._later: set[_Later] = set()
         # kombu's own call_soon() does not wake the poller before 5.7.
         self._reader, self._writer = socket.socketpair()
@@ -54,6 +56,7 @@ class HubLoop:
         """
         self._thread = threading.get_ident()
         self._hub.add_reader(self._reader.fileno(), self._run)
+        self._hub.on_tick.add(self._next_turn)
         for later in self._later:
             later.timer.cancel()
             self._arm(later)
@@ -84,20 +87,34 @@ class HubLoop:
         self._ticks.append((call, *args))
         if not self._draining and not self._drain_due:
             self._drain_due = True
-            self._hub.call_soon(self._before_poll, self._drain)
+            self._hub.call_soon(self._drain)
             # Where the hub runs callbacks or timers just now, it looks at that list only after its next poll.
             if not self._signalled:
                 self._signal()
 
-    def after_writes(self, call: Callable[..., Any], *args: Any) -> None:
+    def after_writes(self, call: Callable[..., Any], *args: Any, wake: bool = False) -> None:
         """Run a callback once the pool has written what it was given to its processes; only from the loop itself.
 
-        The pool writes right after the next poll, and what the hub is to call soon comes before the one that follows.
+        With nothing to write, it may be a second until the hub's next turn: ``wake`` has it come at once.
+        The pool writes right after the next poll, and each turn of the hub comes to ``_next_turn`` just before it polls.
         """
-        if self._poll_comes:
-            self._hub.call_soon(self._before_poll, self._enter, call, *args)
-        else:
-            self._hub.call_soon(self._hub.call_soon, self._before_poll, self._enter, call, *args)
+        self._late.append((self._turn + (1 if self._in_turn else 2), call, *args))
+        if wake and not self._signalled:
+            self._signal()
+
+    def _next_turn(self) -> None:
+        self._turn += 1
+        if not self._late or self._late[0][0] > self._turn:
+            return
+        self._in_turn = True
+        try:
+            while self._late and self._late[0][0] <= self._turn:
+                self._enter(*self._late.popleft()[1:])
+        finally:
+            self._in_turn = False
+            # The hub may have asked the pool already whether it has something to write: do not sleep before it asks again.
+            if not self._signalled:
+                self._signal()
 
     def call_later(self, delay: float, call: Callable[..., Any], *args: Any) -> None:
         """Run a callback after a delay in seconds; only from the loop itself."""
@@ -110,15 +127,7 @@ class HubLoop:
 
     def _due(self, later: _Later) -> None:
         self._later.discard(later)
-        self._before_poll(self._enter, *later.call)
-
-    def _before_poll(self, call: Callable[..., Any], *args: Any) -> None:
-        """Run a callback where the hub polls, and the pool writes, before it runs what it is to call soon."""
-        self._poll_comes = True
-        try:
-            call(*args)
-        finally:
-            self._poll_comes = False
+        self._enter(*later.call)
 
     def add_reader(self, fd: int, call: Callable[..., Any]) -> None:
         """Run a callback whenever a descriptor is readable."""
@@ -159,6 +168,7 @@ class HubLoop:
 
     def stop(self) -> None:
         """Take no more callbacks; those that come are run by whoever calls."""
+        self._hub.on_tick.discard(self._next_turn)
         self._reader.close()
         self._writer.close()
 
@@ -196,7 +206,11 @@ class ThreadLoop:
         """Run a callback in the loop's thread; may be called from any thread."""
         self._calls.put((call, *args))
 
-    next_tick = after_writes = call_soon
+    next_tick = call_soon
+
+    def after_writes(self, call: Callable[..., Any], *args: Any, wake: bool = True) -> None:
+        """Run a callback after what is queued."""
+        self.call_soon(call, *args)
 
     def call_later(self, delay: float, call: Callable[..., Any], *args: Any) -> None:
         """Run a callback after a delay in seconds."""

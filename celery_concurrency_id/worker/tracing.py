@@ -18,7 +18,7 @@ _INSTRUMENTATION = "opentelemetry.instrumentation.celery"
 def trace_waiting() -> None:
     """From now on, tell the spans of gated tasks; more than once does no harm.
 
-    At the start of a task or at its end: the instrumentation makes the span, and ends it, in receivers of the same
+    A process in which the instrumentation is not there by its first task has none: from then on, this costs nothing. At the start of a task or at its end: the instrumentation makes the span, and ends it, in receivers of the same
     signals, and which comes first depends on when the user called it.
     """
     task_prerun.connect(_tell_span, weak=False, dispatch_uid="concurrency-tracing")
@@ -26,7 +26,11 @@ def trace_waiting() -> None:
 
 
 def _tell_span(task: Any = None, **_: Any) -> None:
-    if _INSTRUMENTATION not in sys.modules or task is None:
+    if _INSTRUMENTATION not in sys.modules:
+        for signal in (task_prerun, task_postrun):
+            signal.disconnect(_tell_span, dispatch_uid="concurrency-tracing")
+        return
+    if task is None:
         return
     request = task.request
     id = getattr(request, "concurrency_id", None)
