@@ -32,7 +32,7 @@ class SlotEvents:
 
     def _tell(self, event: str, signal: Any, slot: Slot, request: Any) -> None:
         dispatcher = self._consumer.event_dispatcher
-        if dispatcher is not None and dispatcher.enabled and not (dispatcher.groups and _GROUP not in dispatcher.groups):
+        if dispatcher is not None and dispatcher.enabled and (not dispatcher.groups or _GROUP in dispatcher.groups):
             dispatcher.send(event, uuid=request.id, name=request.name, **slot.told)
         if signal.receivers:
             signal.send(sender=request.task, request=request, **slot.told)

@@ -96,7 +96,7 @@ class HubLoop:
         """Run a callback once the pool has written what it was given to its processes; only from the loop itself.
 
         With nothing to write, it may be a second until the hub's next turn: ``wake`` has it come at once.
-        The pool writes right after the next poll, and each turn of the hub comes to ``_next_turn`` just before it polls.
+        The pool writes right after the next poll; each turn of the hub comes to ``_next_turn`` just before its own.
         """
         self._late.append((self._turn + (1 if self._in_turn else 2), call, *args))
         if wake and not self._signalled:
@@ -112,7 +112,7 @@ class HubLoop:
                 self._enter(*self._late.popleft()[1:])
         finally:
             self._in_turn = False
-            # The hub may have asked the pool already whether it has something to write: do not sleep before it asks again.
+            # The hub may have asked the pool already what it has to write: it must not sleep before it asks again.
             if not self._signalled:
                 self._signal()
 

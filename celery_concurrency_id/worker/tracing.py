@@ -18,8 +18,9 @@ _INSTRUMENTATION = "opentelemetry.instrumentation.celery"
 def trace_waiting() -> None:
     """From now on, tell the spans of gated tasks; more than once does no harm.
 
-    A process in which the instrumentation is not there by its first task has none: from then on, this costs nothing. At the start of a task or at its end: the instrumentation makes the span, and ends it, in receivers of the same
-    signals, and which comes first depends on when the user called it.
+    At the start of a task or at its end: the instrumentation makes the span, and ends it, in receivers of the same
+    signals, and which comes first depends on when the user called it. Where nobody has imported it by the first task of
+    a process, that process goes on without.
     """
     task_prerun.connect(_tell_span, weak=False, dispatch_uid="concurrency-tracing")
     task_postrun.connect(_tell_span, weak=False, dispatch_uid="concurrency-tracing")
