@@ -37,7 +37,7 @@ BUGS = {
     "a queue that goes may be declared": ("return math.max(math.ceil((retiring - now) / 1000), 0)", "return 0"),
     # who serves them
     "a family serves nothing": ("return family and redis.call('SISMEMBER', names, family) == 1", "return false"),
-    "a grant hides its family": ("redis.call('HGET', P .. 'id:' .. grant[1], 'family') or ''", "''"),
+    "a grant hides its family": ("seq, left, 0, family or '', others", "seq, left, 0, '', others"),
     "an id that is served keeps its family": (
         "if redis.call('HDEL', P .. 'id:' .. ARGV[i], 'family') == 1 then",
         "if false then",

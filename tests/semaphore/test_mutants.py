@@ -31,7 +31,7 @@ MUTANTS = {
         "if now - seen > tonumber(row[2]) then",
         "if false then",
     ),
-    "renews nothing": ("  redis.call('ZADD', P .. 'workers', int(now), worker)\n  lapse()", "  lapse()"),
+    "renews nothing": ("  redis.call('ZADD', workers, int(now), worker)\n  lapse()", "  lapse()"),
     # slots
     "ignores the limit": ("return limit - redis.call('HLEN', P .. 'slots:' .. id)", "return limit"),
     "limit off by one": ("return limit - redis.call('HLEN'", "return 1 + limit - redis.call('HLEN'"),
@@ -47,7 +47,7 @@ MUTANTS = {
         "if in_lane",
     ),
     "start forgets that it was fetching": (
-        "    if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end\n    redis.call('HSET'",
+        "    if new then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end\n    redis.call('HSET'",
         "    redis.call('HSET'",
     ),
     "join forgets that it was fetching": (
@@ -94,7 +94,16 @@ MUTANTS = {
     ),
     "beat forgets a lost invitation": ("    invited = 1\n", "    invited = 0\n"),
     "never idle": ("redis.call('ZADD', idle, 'NX', int(now), worker)", ""),
-    "reports change nothing": ("for id in pairs(touched) do refresh(id) end\n\nlocal grants", "local grants"),
+    "reports change nothing": ("  if changed then refresh(id) end\n", ""),
+    "a start never changes what is left": (
+        "return report.resume(id, token, task, number, name) and was_known",
+        "return true",
+    ),
+    "a start of whom nobody knew changes nothing": (
+        "return report.resume(id, token, task, number, name) and was_known",
+        "return report.resume(id, token, task, number, name)",
+    ),
+    "a start in a kept slot changes nothing": ("return new and not in_lane(record)", "return record and not in_lane(record)"),
     # order
     "the newest ready id first": (
         "local id = redis.call('ZRANGE', ready, 0, 0)[1]",
@@ -109,7 +118,11 @@ MUTANTS = {
         "redis.call('ZADD', P .. 'ready:' .. fleet, int(now), id)",
     ),
     "keeps a slot that others wait for": (
-        "if #first > 1 or (#first == 1 and first[1] ~= (weights and id .. ' 1' or id)) then return 0 end",
+        "if #first > 1 then return 0 end",
+        "",
+    ),
+    "keeps a slot that one other waits for": (
+        "if #first == 1 and first[1] ~= (weights and id .. ' 1' or id) then return 0 end",
         "",
     ),
     "fetches ahead what others could start": ("return free == 0 and 2 or 1", "return 2"),

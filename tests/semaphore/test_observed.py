@@ -139,7 +139,7 @@ MUTANTS = {
         "redis.call('HLEN', P .. 'slots:' .. id) - field(P .. 'id:' .. id, 'fetching'))\n  if",
         "1 + redis.call('HLEN', P .. 'slots:' .. id))\n  if",
     ),
-    "a kept slot never ends": ("    trial_end(id, run_of(record, token))\n    if slot_state", "    if slot_state"),
+    "a kept slot never ends": ("    trial_end(id, run_of(record, token))\n    if new", "    if new"),
     "a freed slot never ends": ("  trial_end(id, run_of(record, token))\n  if slot_state", "  if slot_state"),
     "a slot given back never ends": (
         "redis.call('HDEL', key, token)\ntrial_end(id, run_of(record, token))",

@@ -40,11 +40,14 @@ local function expire(worker)
   return #held / 2
 end
 
+-- Longer than the time between two beats.
+local SILENCE_US = 1500000
+
 -- Where no worker at all was heard for longer than a beat, the silence was the server's or the network's: it must not
 -- cost the workers their leases. Nothing was granted meanwhile, so what they hold still stands.
 local function forgive()
   local newest = redis.call('ZRANGE', P .. 'workers', -1, -1, 'WITHSCORES')[2]
-  if newest and now - tonumber(newest) > 1500000 then
+  if newest and now - tonumber(newest) > SILENCE_US then
     for _, worker in ipairs(redis.call('ZRANGE', P .. 'workers', 0, -1)) do
       redis.call('ZADD', P .. 'workers', int(now), worker)
     end
@@ -55,8 +58,12 @@ end
 -- that lease.
 local function admit(worker, run)
   if redis.call('HGET', P .. 'meta', 'run') ~= run then return 'epoch' end
-  forgive()
-  local seen = tonumber(redis.call('ZSCORE', P .. 'workers', worker) or nil)
+  local workers = P .. 'workers'
+  local seen = tonumber(redis.call('ZSCORE', workers, worker) or nil)
+  if not seen or now - seen > SILENCE_US then
+    forgive()
+    seen = tonumber(redis.call('ZSCORE', workers, worker) or nil)
+  end
   if not seen then return 'lost' end
   local row = redis.call('HMGET', P .. 'worker:' .. worker, 'fleet', 'lease_us')
   -- Somebody deleted the hash: the caller joins again, and its slots are still there for it.
@@ -66,7 +73,7 @@ local function admit(worker, run)
     wake()
     return 'lost'
   end
-  redis.call('ZADD', P .. 'workers', int(now), worker)
+  redis.call('ZADD', workers, int(now), worker)
   lapse()
   return 'ok', row[1]
 end

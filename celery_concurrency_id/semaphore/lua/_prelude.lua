@@ -87,11 +87,12 @@ local function from_now(record)
   return (string.gsub(record, '|%d+|', '|' .. int(now) .. '|', 1))
 end
 
--- Tasks that wait and that no granted slot is already on its way to fetch.
+-- Tasks that wait and that no granted slot is already on its way to fetch; the family of an id that was made for a call;
+-- and the id's announcements so far.
 local function claimable(id)
-  local row = redis.call('HMGET', P .. 'id:' .. id, 'unseen', 'fetching')
+  local row = redis.call('HMGET', P .. 'id:' .. id, 'unseen', 'fetching', 'family', 'seq')
   local waiting = redis.call('ZCARD', P .. 'waiting:' .. id)
-  return waiting + (tonumber(row[1] or '0') or 0) - (tonumber(row[2] or '0') or 0)
+  return waiting + (tonumber(row[1] or '0') or 0) - (tonumber(row[2] or '0') or 0), row[3], tonumber(row[4] or '0') or 0
 end
 
 -- What is left of an id's limit: nil where nobody has said it yet, math.huge where there is none, or one that only
@@ -130,8 +131,9 @@ local function note_ready(id)
     if weights then lanes().review(id, weights) end
     return
   end
-  local ready = free ~= nil and free > 0 and claimable(id) > 0
-  local family = ready and redis.call('HGET', P .. 'id:' .. id, 'family')
+  local ready, left, family = free ~= nil and free > 0, 0, nil
+  if ready then left, family = claimable(id) end
+  ready = left > 0
   for _, fleet in ipairs(fleets()) do
     if ready and serves(fleet, id, family) then
       redis.call('ZADD', P .. 'ready:' .. fleet, 'NX', int(now), id)

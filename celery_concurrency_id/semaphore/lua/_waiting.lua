@@ -91,14 +91,16 @@ local function ended(id, record, following, away)
   end
 end
 
--- A waiting task has left the broker's queue.
+-- A waiting task has left the broker's queue; says whether it was counted among those that wait.
 local function no_longer_waiting(id, task, retries)
-  if task ~= '' and drop_waiting(id, task .. ':' .. retries) then return end
+  if task ~= '' and drop_waiting(id, task .. ':' .. retries) then return true end
   if field(P .. 'id:' .. id, 'unseen') > 0 then
     redis.call('HINCRBY', P .. 'id:' .. id, 'unseen', -1)
+    return true
   elseif task ~= '' then
     -- It was fetched before its announcement came: remember it, so that the announcement adds no ghost.
     redis.call('ZREMRANGEBYSCORE', P .. 'early', '-inf', int(now - 30000000))
     redis.call('ZADD', P .. 'early', int(now), task .. ':' .. retries)
   end
+  return false
 end

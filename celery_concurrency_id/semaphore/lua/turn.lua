@@ -33,20 +33,24 @@ local started, touched = {}, {}
 local report = {}
 
 function report.start(id, token, task, number, name)
-  no_longer_waiting(id, task, number)
-  report.resume(id, token, task, number, name)
+  local was_known = no_longer_waiting(id, task, number)
+  -- One task less waits, and none is on its way to the slot any more: as many as before are left for others.
+  return report.resume(id, token, task, number, name) and was_known
 end
 
+-- Says whether the slot was new, and takes no other ones.
 function report.resume(id, token, task, number, name)
   local record, key = find(id, token)
+  local new = record and slot_state(record) == 'f'
   if record then
     ended(id, record, task)  -- the one before, if there was one
     trial_end(id, run_of(record, token))
-    if slot_state(record) == 'f' then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end
+    if new then redis.call('HINCRBY', P .. 'id:' .. id, 'fetching', -1) end
     redis.call('HSET', key, token, running(record, worker, task, name))
     if key == P .. 'slots:' .. id then trial_start(id, token, pack_slot(worker, 'r', task)) end
   end
   started[#started + 1] = {id, token, record}
+  return new and not in_lane(record)
 end
 
 function report.skip(id, token, task, number)
@@ -86,10 +90,12 @@ end
 for i = 0, count - 1 do
   local at = 6 + i * 6
   local id = ARGV[at + 1]
-  report[ARGV[at]](id, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5])
-  touched[id] = true
+  local same = report[ARGV[at]](id, ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5])
+  touched[id] = touched[id] or ARGV[at] ~= 'start' or not same
 end
-for id in pairs(touched) do refresh(id) end
+for id, changed in pairs(touched) do
+  if changed then refresh(id) end
+end
 
 local grants = {}
 local recovery, moves = recovery_ms(), 0
@@ -108,7 +114,8 @@ local function grant(id, others)
   if others then
     for limit in lanes().each_need(others) do refresh(limit) end
   end
-  grants[#grants + 1] = {id, token, field(P .. 'id:' .. id, 'seq'), claimable(id), 0, '', others or ''}
+  local left, family, seq = claimable(id)
+  grants[#grants + 1] = {id, token, seq, left, 0, family or '', others or ''}
 end
 
 while #grants < want and recovery == 0 and moves < 100 do
@@ -140,21 +147,21 @@ local now_idle = redis.call('ZSCORE', idle, worker) and 1 or 0
 -- A slot goes back where another id is ready for this fleet, the id is paused, more are held than the limit allows, or a
 -- task waits to have one again: whose turn it is must be seen here; where it takes others with it; and where somebody else
 -- waits for a slot of its id.
+local first = redis.call('ZRANGE', ready, 0, 1)
+
 local function keep(id, others)
+  if #first > 1 then return 0 end
   local free, needs, weights = free_slots(id)
   if free == nil or free < 0 or redis.call('EXISTS', P .. 'back:' .. id) == 1 then return 0 end
   if others or (weights and lanes().contended(id, weights)) then return 0 end
-  local first = redis.call('ZRANGE', ready, 0, 1)
-  if #first > 1 or (#first == 1 and first[1] ~= (weights and id .. ' 1' or id)) then return 0 end
+  if #first == 1 and first[1] ~= (weights and id .. ' 1' or id) then return 0 end
   return free == 0 and 2 or 1
 end
 
 local verdicts = {}
 for i, start in ipairs(started) do
-  verdicts[i] = {start[2], start[3] and keep(start[1], in_lane(start[3])) or -1, claimable(start[1])}
+  verdicts[i] = {start[2], start[3] and keep(start[1], in_lane(start[3])) or -1, (claimable(start[1]))}
 end
-for _, grant in ipairs(grants) do
-  grant[5], grant[6] = keep(grant[1], grant[7] ~= ''), redis.call('HGET', P .. 'id:' .. grant[1], 'family') or ''
-end
+for _, grant in ipairs(grants) do grant[5] = keep(grant[1], grant[7] ~= '') end
 
 return {'ok', verdicts, grants, recovery, now_idle}
