@@ -103,7 +103,10 @@ MUTANTS = {
         "return report.resume(id, token, task, number, name) and was_known",
         "return report.resume(id, token, task, number, name)",
     ),
-    "a start in a kept slot changes nothing": ("return new and not in_lane(record)", "return record and not in_lane(record)"),
+    "a start in a kept slot changes nothing": (
+        "return new and not in_lane(record)",
+        "return record and not in_lane(record)",
+    ),
     # order
     "the newest ready id first": (
         "local id = redis.call('ZRANGE', ready, 0, 0)[1]",
