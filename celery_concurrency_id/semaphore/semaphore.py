@@ -68,13 +68,14 @@ class Verdict(NamedTuple):
 @dataclass(frozen=True)
 class Turn:
     """Reply of ``turn``. ``status`` is ``"ok"``, ``"epoch"`` (join: the server restarted) or ``"lost"`` (join: the
-    lease lapsed); ``recovery`` is in seconds."""
+    lease lapsed); ``recovery`` is in seconds; ``ready`` are the ids left that have a free slot and a waiting task."""
 
     status: str
     verdicts: tuple[Verdict, ...] = ()
     grants: tuple[Grant, ...] = ()
     recovery: float = 0.0
     idle: bool = False
+    ready: int = 0
 
     def keeping_nothing(self) -> Turn:
         """Return the same without leave to keep any slot: something was lowered or paused since."""
@@ -209,6 +210,7 @@ class Semaphore:
             ),
             reply[3] / 1000,
             reply[4] == 1,
+            reply[5],
         )
 
     def beat(

@@ -20,6 +20,7 @@ from .handover import HandOver
 from .looks import Looks
 from .loop import BrokerLost
 from .lost import LostSlots
+from .reserve import Reserve
 from .slot import Slot, State
 
 __all__ = ("Gate",)
@@ -37,7 +38,7 @@ class Gate:
         places: Turns at the pool.
         link: The line to the semaphore.
         children: Watches pool processes.
-        fetch_ahead: Whether messages may be fetched ahead.
+        fetch_ahead: Whether messages may be fetched ahead, and slots asked for before there is a place.
         on_lost: Called with the slot of a running task when it is lost, and its ``accepted`` when a process begins it
             only after that.
         events: Tells of slots taken and freed.
@@ -70,6 +71,9 @@ class Gate:
         self._looks = Looks(loop, link.tell_lengths)
         self._window = 1  # places to request at a time while there is more work than was acquired
         self._seeking = False  # whether there may be work that no slot was acquired for
+        self._asking = False  # whether an answer of the semaphore is to come
+        self._reserve = Reserve(places, fetch_ahead)
+        self._wakes = False  # whether somebody looks again when slots have waited long enough for a place
         self._scheduled = False
         self._closing = False
         self._joins = 0
@@ -103,6 +107,7 @@ class Gate:
                 slot.state = State.OPEN
         self._give_back_open()
         self._hand.forget()
+        self._asking = False
         if fetcher is not None and not self._closing:
             fetcher.close()
 
@@ -130,14 +135,13 @@ class Gate:
 
     def at_rest(self) -> bool:
         """Say whether nothing is under way that would bring more work: whether this worker counts on an invitation."""
-        busy = self._closing or self._seeking or self._hand.asked or self._hand.requested
+        busy = self._closing or self._seeking or self._asking or self._hand.requested
         return self.fetcher is not None and not busy
 
     # What the link says
 
     def turned(self, turn: Turn, want: int) -> None:
         """The semaphore has answered."""
-        self._hand.asked = max(self._hand.asked - want, 0)
         for verdict in turn.verdicts:
             slot = self._slots.get(verdict.token)
             if slot is not None:
@@ -155,6 +159,8 @@ class Gate:
             self._counts.told(grant.id, grant.claimable + 1)
             self._open.append(slot)
         if want:
+            self._hand.asked, self._asking = 0, False
+            self._reserve.heard(turn.ready)
             # An invitation that came while the answer was under way is not in that answer: go on seeking.
             self._seeking = self._seeking or len(turn.grants) == want
             self._window = min(2 * self._window, self._hand.places.size) if self._seeking else 1
@@ -173,9 +179,11 @@ class Gate:
 
     def recalled(self, id: str) -> None:
         """An operator lowered or paused an id (empty: any): its slots go back when their tasks end."""
-        for slot in self._slots.values():
+        for slot in list(self._slots.values()):
             if slot.id == id or not id:
                 slot.keep = slot.ahead = False
+                if slot.state is State.OPEN and slot.short_since is not None:
+                    self._give_back(slot)  # it waits for a place
         if self.fetcher is not None:
             self._ahead.recall(id)
 
@@ -254,6 +262,7 @@ class Gate:
             # What nobody waits for comes after that.
             self._tell_left(slot)
             self._ahead.took(slot.id, seconds)
+            self._reserve.took(seconds)
 
     def _go_on(self, slot: Slot, died: bool) -> None:
         """Use a slot whose task has ended for another one, or give it back."""
@@ -307,7 +316,10 @@ class Gate:
                 self._give_back(slot)
                 continue
             if not self._hand.free and self._hand.requested <= waiting:
-                self._hand.request_if_soon()
+                if self._reserve.size:
+                    self._hand.request()
+                else:
+                    self._hand.request_if_soon()
             if self._hand.free:
                 self._serve(slot)
             elif self._hand.requested > waiting and self._may_wait(slot):
@@ -324,23 +336,35 @@ class Gate:
         It may for as long as the pool takes to hand over a free one. What comes later stands behind other tasks, which
         may take minutes, while other workers are idle.
         """
-        lag = self._hand.places.lag
+        now = self._clock()
         if slot.short_since is None:
-            slot.short_since = self._clock()
-            if lag:
-                self._loop.call_later(lag, self._schedule)
-        return bool(self._clock() - slot.short_since < lag)
+            slot.short_since = now
+        left = (
+            slot.short_since - now + max(self._hand.places.lag, self._reserve.patience if self._reserve.size else 0.0)
+        )
+        if left <= 0:
+            return False
+        if not self._wakes:
+            self._wakes = True
+            self._loop.call_later(left, self._wake)
+        return True
+
+    def _wake(self) -> None:
+        self._wakes = False
+        self._schedule()
 
     def _look_for_more(self) -> None:
         """Ask for slots for the places that are left, or give those back."""
         hand = self._hand
-        if self._seeking and not hand.asked:
+        if self._seeking and not self._asking:
             while hand.requested + self._spare < self._window:
                 hand.request()
-            if self._spare > 0:
-                hand.asked = self._spare
-                self._seeking = False
-                self._link.ask(hand.asked)
+            reserve = self._reserve.size
+            want = self._spare + reserve
+            if 2 * want > reserve:
+                hand.asked = max(self._spare, 0)
+                self._seeking, self._asking = False, True
+                self._link.ask(want)
         else:
             hand.release(max(self._spare, 0))
 
@@ -445,7 +469,7 @@ class Gate:
             try:
                 self._ahead.trim(slot.id)
             finally:
-                self._link.report(report)
+                self._link.report(report, urgent=not self._reserve.size)
         self._seeking = not self._closing
 
     def _give_back_open(self) -> None:

@@ -119,7 +119,6 @@ class Link:
                     self._notes.forget(report.token)
                 if self._held.pop(report.token, None) is not None:
                     self._leaving.add(report.token)
-                urgent = True
             elif report.kind == "start" and report.token in self._held:
                 self._held[report.token] = (report.id, report.task, self._held[report.token][2])
             self._reports.append(report)

@@ -132,6 +132,18 @@ def test_a_tenant_with_many_waiting_tasks_does_not_delay_one_with_one(celery_set
     celery_setup.wait_ended([*blockers, *many], timeout=60)
 
 
+@pytest.mark.parametrize("pool", ["prefork", "threads", "gevent"])
+def test_very_short_tasks_of_very_many_tenants_keep_every_limit_and_their_order(
+    make_setup: Callable[..., Setup], pool: str
+) -> None:
+    """Where workers ask for slots before they have places."""
+    setup = make_setup(workers=2, pool=pool)
+    tenants = [a_tenant() for _ in range(200)]
+    results = [setup.send("tenant", tenant=each, tag=tag) for tag in range(4) for each in tenants]
+    judge(setup, results, *(f"tenant-{each}" for each in tenants))
+    assert {tuple(setup.sweep.tags(f"tenant-{each}")) for each in tenants} == {(0, 1, 2, 3)}
+
+
 def test_globs_in_the_settings_stand_over_the_tasks_limit(make_setup: Callable[..., Setup]) -> None:
     setup = make_setup(concurrency_limits={"tenant-big*": 3, "tenant-{tenant}": 2})
     gate = setup.gate()

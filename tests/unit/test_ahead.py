@@ -181,7 +181,8 @@ def test_a_slot_whose_messages_cannot_go_back_is_given_back_all_the_same() -> No
     gate._counts = Counts()
     gate._counts.granted("gpu")
     gate._ahead = SimpleNamespace(trim=lose)  # type: ignore[assignment]
-    gate._link = SimpleNamespace(report=reports.append)
+    gate._link = SimpleNamespace(report=lambda report, urgent: reports.append(report))
+    gate._reserve = SimpleNamespace(size=0)
 
     with pytest.raises(BrokerLost):
         gate._forget(slot, Report("release", "gpu", "1"))

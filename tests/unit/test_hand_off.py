@@ -33,6 +33,7 @@ def gate(told: list[str]) -> Any:
     gate._handover = HandOver.__new__(HandOver)
     gate._handover._untold = deque()
     gate._ahead = SimpleNamespace(took=lambda id, seconds: told.append("took"))
+    gate._reserve = SimpleNamespace(took=lambda seconds: None)
     gate._clock = lambda: 5.0
     return gate
 

@@ -14,13 +14,14 @@
 --            back     the task went back to the head of its queue (number: its retries)
 --            release  the slot is free
 --            drop     the queue was empty and nothing was announced since (number: seq); the slot is free
--- Returns  {'epoch'} | {'lost'} | {'ok', verdicts, grants, recovery in ms, idle}
+-- Returns  {'epoch'} | {'lost'} | {'ok', verdicts, grants, recovery in ms, idle, ready}
 --          verdicts  {token, keep, claimable} per start or resume
 --          grants    {id, token, seq, claimable, keep, family, needs} per slot acquired; family and needs: as announce has
 --                    them
 --          keep      what to do when the task ends: 0 give the slot back | 1 keep it | 2 keep it, and the next message may
 --                    be fetched ahead, since every slot of the id is taken | -1 the slot is no longer held
 --          idle      1 if the caller is now registered as idle
+--          ready     ids that are ready for the caller's fleet beyond those granted; 0 where it wanted none
 
 local worker, run, want, may_idle, count = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4] == '1', tonumber(ARGV[5])
 
@@ -164,4 +165,4 @@ for i, start in ipairs(started) do
 end
 for _, grant in ipairs(grants) do grant[5] = keep(grant[1], grant[7] ~= '') end
 
-return {'ok', verdicts, grants, recovery, now_idle}
+return {'ok', verdicts, grants, recovery, now_idle, want > 0 and redis.call('ZCARD', ready) or 0}
