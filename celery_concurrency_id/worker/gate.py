@@ -27,6 +27,9 @@ __all__ = ("Gate",)
 
 logger = logging.getLogger(__name__)
 
+#: Slots asked for in one call, so that none keeps Redis busy for long.
+_MOST_AT_ONCE = 100
+
 
 class Gate:
     """One worker's side of the limits.
@@ -360,9 +363,9 @@ class Gate:
             while hand.requested + self._spare < self._window:
                 hand.request()
             reserve = self._reserve.size
-            want = self._spare + reserve
+            want = min(self._spare + reserve, _MOST_AT_ONCE)
             if 2 * want > reserve:
-                hand.asked = max(self._spare, 0)
+                hand.asked = max(min(self._spare, want), 0)
                 self._seeking, self._asking = False, True
                 self._link.ask(want)
         else:

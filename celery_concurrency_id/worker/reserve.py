@@ -14,6 +14,8 @@ __all__ = ("Reserve",)
 _VERY_SHORT = 0.05
 #: Ids with a free slot and a waiting task beyond those that were granted: with fewer, somebody may want the slots.
 _MANY_IDS = 50
+#: However many places a pool has.
+_MOST = 16
 
 
 class Reserve:
@@ -48,4 +50,4 @@ class Reserve:
         """How many."""
         if not self._enabled or self._pace >= _VERY_SHORT or self._ready < _MANY_IDS:
             return 0
-        return int(self._places.size)
+        return min(int(self._places.size), _MOST)

@@ -14,11 +14,12 @@ from celery_concurrency_id.worker.reserve import Reserve
 
 
 class Places:
-    """A pool of two; a place comes when the test says so."""
+    """A pool; a place comes when the test says so."""
 
-    blocks, lag, size = False, 0.0, 2
+    blocks, lag = False, 0.0
 
-    def __init__(self) -> None:
+    def __init__(self, size: int = 2) -> None:
+        self.size = size
         self.requests: list[Callable[[], Any]] = []
 
     def soon(self) -> bool:
@@ -65,13 +66,13 @@ def test_none_before_anything_is_known_after_a_long_task_where_the_pool_blocks_a
 class World:
     """A gate with everything around it played by the test."""
 
-    def __init__(self, ready: int) -> None:
+    def __init__(self, ready: int, size: int = 2) -> None:
         self.now, self.ready = 0.0, ready
         self.calls: list[Callable[[], Any]] = []
         self.asked: list[int] = []
         self.reports: list[tuple[Report, bool]] = []
         self.timers: list[tuple[float, Callable[[], Any]]] = []
-        self.places = Places()
+        self.places = Places(size)
         loop = SimpleNamespace(
             next_tick=self.calls.append,
             after_writes=lambda call, wake=False: self.calls.append(call),
@@ -90,7 +91,7 @@ class World:
         self.gate._clock = lambda: self.now
         self.gate.fetcher = object()
         self.gate._reserve = reserve(self.places, ready=ready)
-        self.gate._window = 2
+        self.gate._window = size
         self.served: list[str] = []
         self.gate._serve = self._serve  # type: ignore[method-assign]
         self.gate.seek()
@@ -148,6 +149,18 @@ def test_without_many_ids_a_slot_is_asked_for_when_a_place_is_there() -> None:
     assert few.asked == []
     few.place_comes()
     assert few.asked == [1]
+
+
+def test_a_large_pool_neither_holds_many_slots_in_reserve_nor_asks_for_very_many_at_once() -> None:
+    assert reserve(Places(1000)).size == 16
+    large = World(ready=3, size=1000)
+    for _ in range(1000):
+        large.places.requests.pop(0)()
+    large.settle()
+    assert large.asked == [100]
+    large.ready = 0
+    large.grant(*map(str, range(100)))
+    assert len(large.served) == 100 and large.asked == [100, 100]
 
 
 def test_a_slot_that_no_place_comes_for_is_given_back_soon(many: World) -> None:
