@@ -33,7 +33,7 @@ def gate(told: list[str]) -> Any:
     gate._handover = HandOver.__new__(HandOver)
     gate._handover._untold = deque()
     gate._ahead = SimpleNamespace(took=lambda id, seconds: told.append("took"))
-    gate._reserve = SimpleNamespace(took=lambda seconds: None)
+    gate._reserve = SimpleNamespace(took=lambda seconds: told.append(f"paced {seconds}"))
     gate._clock = lambda: 5.0
     return gate
 
@@ -51,7 +51,7 @@ def test_a_slot_is_told_to_be_left_before_it_is_told_to_be_taken_again(gate: Any
 
     gate._ended(slot, "first", False)
 
-    assert told == ["released first", "acquired second", "took"]
+    assert told == ["released first", "acquired second", "took", "paced 5.0"]
 
 
 def test_a_slot_is_told_to_be_left_where_no_task_follows_and_where_the_broker_is_lost(
@@ -63,11 +63,11 @@ def test_a_slot_is_told_to_be_left_where_no_task_follows_and_where_the_broker_is
     gate._go_on = lose
     with pytest.raises(BrokerLost):
         gate._ended(running(gate), "first", False)
-    assert told == ["released first", "took"]
+    assert told == ["released first", "took", "paced 5.0"]
 
     gate._go_on = lambda slot, died: None
     gate._ended(running(gate), "first", False)
-    assert told == 2 * ["released first", "took"]
+    assert told == 2 * ["released first", "took", "paced 5.0"]
 
 
 class Hub:
@@ -193,7 +193,7 @@ def test_a_task_that_ended_before_it_was_told_of_is_told_of_first(gate: Any, tol
 
     gate._ended(slot, "first", False)
 
-    assert told == ["begun first", "released first", "took"]
+    assert told == ["begun first", "released first", "took", "paced 5.0"]
 
 
 @pytest.mark.parametrize("groups", [set(), {"worker"}, {"worker", "concurrency"}])

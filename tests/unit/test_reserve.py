@@ -66,7 +66,7 @@ def test_none_before_anything_is_known_after_a_long_task_where_the_pool_blocks_a
 class World:
     """A gate with everything around it played by the test."""
 
-    def __init__(self, ready: int, size: int = 2) -> None:
+    def __init__(self, ready: int, size: int = 2, window: int | None = None) -> None:
         self.now, self.ready = 0.0, ready
         self.calls: list[Callable[[], Any]] = []
         self.asked: list[int] = []
@@ -91,7 +91,7 @@ class World:
         self.gate._clock = lambda: self.now
         self.gate.fetcher = object()
         self.gate._reserve = reserve(self.places, ready=ready)
-        self.gate._window = size
+        self.gate._window = window or size
         self.served: list[str] = []
         self.gate._serve = self._serve  # type: ignore[method-assign]
         self.gate.seek()
@@ -142,6 +142,42 @@ def test_slots_are_asked_for_before_their_places_come_and_wait_for_them(many: Wo
     many.place_comes()
     assert many.served == ["a", "b"]
     assert many.asked == [2, 2], "one call for several"
+
+
+def test_a_place_that_comes_while_more_are_asked_for_is_used_for_a_slot_that_is_here() -> None:
+    many = World(ready=500, size=4)
+    many.grant("a", "b", "c", "d")
+    for _ in range(3):
+        many.place_comes()
+    assert many.asked == [4, 3], "the answer is on its way"
+    many.place_comes()
+    assert many.served == ["a", "b", "c", "d"]
+
+
+def test_each_slot_beyond_the_places_has_a_place_requested_for_it() -> None:
+    many = World(ready=500, window=1)
+    assert len(many.places.requests) == 1
+    many.grant("a", "b")
+    assert many.released() == []
+    many.place_comes()
+    many.place_comes()
+    assert many.served == ["a", "b"]
+
+
+def test_what_an_answer_says_of_ready_ids_counts_at_once(many: World) -> None:
+    many.ready = 3
+    many.grant("a", "b")
+    assert many.released() == ["a", "b"]
+
+
+def test_a_worker_that_awaits_an_answer_is_not_at_rest() -> None:
+    few = World(ready=3, window=1)
+    few.place_comes()
+    assert few.asked == [1] and not few.places.requests
+    few.gate._seeking = False
+    assert not few.gate.at_rest()
+    few.grant()
+    assert few.gate.at_rest()
 
 
 def test_without_many_ids_a_slot_is_asked_for_when_a_place_is_there() -> None:
