@@ -318,12 +318,12 @@ class Gate:
             if not self._may_continue(slot):
                 self._give_back(slot)
                 continue
-            if not self._hand.free and self._hand.requested <= waiting:
+            if self._hand.free <= 0 and self._hand.requested <= waiting:
                 if self._reserve.size:
                     self._hand.request()
                 else:
                     self._hand.request_if_soon()
-            if self._hand.free:
+            if self._hand.free > 0:
                 self._serve(slot)
             elif self._hand.requested > waiting and self._may_wait(slot):
                 waiting += 1
