@@ -248,6 +248,22 @@ def test_workers_that_die_leave_their_tenants_to_those_that_live_or_come_later(
         assert len(setup.sweep.ended(f"tenant-{each}")) == 4
 
 
+@pytest.mark.faults
+@pytest.mark.slow
+def test_a_worker_that_dies_with_slots_beyond_its_places_leaves_them_to_others(make_setup: Callable[..., Setup]) -> None:
+    setup = make_setup(broker="rabbitmq", workers=2)
+    tenants = [a_tenant() for _ in range(200)]
+    results = [setup.send("late_tenant", tenant=each, tag=tag) for tag in range(3) for each in tenants]
+    wait(lambda: len(setup.sweep.runs()) > 150, what=lambda: setup.state())
+
+    setup.worker.container.kill()
+
+    setup.wait_ended(results, timeout=60)
+    killed = {run.task for run in setup.sweep.runs() if run.end is None}
+    assert {setup.sweep.peak(f"tenant-{each}", killed=killed) for each in tenants} == {1}
+    assert len(setup.sweep.ended()) >= len(results)
+
+
 _PRODUCER = """
 import json, os, sys
 from harness.app import make_app
