@@ -75,6 +75,14 @@ def numbers(messages: list[Any]) -> list[int]:
     return [message.payload["number"] for message in messages]
 
 
+def test_a_broker_that_forgot_its_scripts_gives_messages_all_the_same(broker: Broker, admin: redis.Redis) -> None:
+    broker.publish(1, 2, 3)
+    assert [message.payload["number"] for message in broker.pull(1)] == [1]
+    admin.script_flush()
+    assert [message.payload["number"] for message in broker.pull(5)] == [2, 3]
+    assert len(broker.noted()) == 3
+
+
 def test_what_is_noted_is_what_kombu_itself_would_have_noted(broker: Broker) -> None:
     broker.publish(1, 2)
     kombus = broker.channel.basic_get("gpu")
