@@ -250,7 +250,7 @@ def test_workers_that_die_leave_their_tenants_to_those_that_live_or_come_later(
 
 @pytest.mark.faults
 @pytest.mark.slow
-def test_a_worker_that_dies_with_slots_beyond_its_places_leaves_them_to_others(make_setup: Callable[..., Setup]) -> None:
+def test_slots_beyond_the_places_of_a_worker_that_dies_go_to_others(make_setup: Callable[..., Setup]) -> None:
     setup = make_setup(broker="rabbitmq", workers=2)
     tenants = [a_tenant() for _ in range(200)]
     results = [setup.send("late_tenant", tenant=each, tag=tag) for tag in range(3) for each in tenants]
