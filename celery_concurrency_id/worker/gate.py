@@ -13,6 +13,7 @@ from ..semaphore.semaphore import Report, Turn
 from .ahead import Ahead
 from .compat import clock
 from .counts import Counts
+from .demand import Demand
 from .events import SlotEvents
 from .full import FullIds
 from .hand import Hand
@@ -26,9 +27,6 @@ from .slot import Slot, State
 __all__ = ("Gate",)
 
 logger = logging.getLogger(__name__)
-
-#: Slots asked for in one call, so that none keeps Redis busy for long.
-_MOST_AT_ONCE = 100
 
 
 class Gate:
@@ -72,10 +70,8 @@ class Gate:
         self._counts = Counts()
         self._ahead = Ahead(self, self._handover, loop, fetch_ahead)
         self._looks = Looks(loop, link.tell_lengths)
-        self._window = 1  # places to request at a time while there is more work than was acquired
-        self._seeking = False  # whether there may be work that no slot was acquired for
-        self._asking = False  # whether an answer of the semaphore is to come
         self._reserve = Reserve(places, fetch_ahead)
+        self._demand = Demand(self._hand, link, self._reserve)
         self._wakes = False  # whether somebody looks again when slots have waited long enough for a place
         self._scheduled = False
         self._closing = False
@@ -110,14 +106,14 @@ class Gate:
                 slot.state = State.OPEN
         self._give_back_open()
         self._hand.forget()
-        self._asking = False
+        self._demand.forget()
         if fetcher is not None and not self._closing:
             fetcher.close()
 
     def close(self) -> None:
         """Take no new task; running ones end and free their slots."""
         self._closing = True
-        self._seeking = False
+        self._demand.seeking = False
         self._handover.tell_begun()
         self._link.refuse(True)
         self._give_back_open()
@@ -126,7 +122,7 @@ class Gate:
         """There may be work for this worker."""
         if self._closing or self.fetcher is None:
             return
-        self._seeking = True
+        self._demand.seeking = True
         self._schedule()
 
     def invited(self) -> None:
@@ -138,8 +134,7 @@ class Gate:
 
     def at_rest(self) -> bool:
         """Say whether nothing is under way that would bring more work: whether this worker counts on an invitation."""
-        busy = self._closing or self._seeking or self._asking or self._hand.requested
-        return self.fetcher is not None and not busy
+        return self.fetcher is not None and not self._closing and not self._demand.pending
 
     # What the link says
 
@@ -162,11 +157,7 @@ class Gate:
             self._counts.told(grant.id, grant.claimable + 1)
             self._open.append(slot)
         if want:
-            self._hand.asked, self._asking = 0, False
-            self._reserve.heard(turn.ready)
-            # An invitation that came while the answer was under way is not in that answer: go on seeking.
-            self._seeking = self._seeking or len(turn.grants) == want
-            self._window = min(2 * self._window, self._hand.places.size) if self._seeking else 1
+            self._demand.answered(turn, want)
         if turn.recovery:
             self._loop.call_later(turn.recovery, self.seek)
         if self.fetcher is None or self._closing:
@@ -331,7 +322,7 @@ class Gate:
             else:
                 # Others are before us: a slot must not stand idle meanwhile.
                 self._give_back(slot)
-        self._look_for_more()
+        self._demand.look(len(self._open))
 
     def _may_wait(self, slot: Slot) -> bool:
         """Say whether an open slot may wait for a place that was requested.
@@ -355,25 +346,6 @@ class Gate:
     def _wake(self) -> None:
         self._wakes = False
         self._schedule()
-
-    def _look_for_more(self) -> None:
-        """Ask for slots for the places that are left, or give those back."""
-        hand = self._hand
-        if self._seeking and not self._asking:
-            while hand.requested + self._spare < self._window:
-                hand.request()
-            reserve = self._reserve.size
-            want = min(self._spare + reserve, _MOST_AT_ONCE)
-            if 2 * want > reserve:
-                hand.asked = max(min(self._spare, want), 0)
-                self._seeking, self._asking = False, True
-                self._link.ask(want)
-        else:
-            hand.release(max(self._spare, 0))
-
-    @property
-    def _spare(self) -> int:
-        return self._hand.free - len(self._open)
 
     def _lease_stands(self) -> bool:
         return self._link.joins == self._joins and bool(self._link.fresh())
@@ -473,7 +445,7 @@ class Gate:
                 self._ahead.trim(slot.id)
             finally:
                 self._link.report(report, urgent=not self._reserve.size)
-        self._seeking = not self._closing
+        self._demand.seeking = not self._closing
 
     def _give_back_open(self) -> None:
         self._open.clear()

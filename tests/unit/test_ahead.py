@@ -182,7 +182,7 @@ def test_a_slot_whose_messages_cannot_go_back_is_given_back_all_the_same() -> No
     gate._counts.granted("gpu")
     gate._ahead = SimpleNamespace(trim=lose)  # type: ignore[assignment]
     gate._link = SimpleNamespace(report=lambda report, urgent: reports.append(report))
-    gate._reserve = SimpleNamespace(size=0)
+    gate._reserve = gate._demand = SimpleNamespace(size=0)  # type: ignore[assignment]
 
     with pytest.raises(BrokerLost):
         gate._forget(slot, Report("release", "gpu", "1"))

@@ -90,8 +90,8 @@ class World:
         self.gate = Gate(app, None, loop, self.places, link, None, True, Any, Any)
         self.gate._clock = lambda: self.now
         self.gate.fetcher = object()
-        self.gate._reserve = reserve(self.places, ready=ready)
-        self.gate._window = window or size
+        self.gate._reserve = self.gate._demand._reserve = reserve(self.places, ready=ready)
+        self.gate._demand._window = window or size
         self.served: list[str] = []
         self.gate._serve = self._serve  # type: ignore[method-assign]
         self.gate.seek()
@@ -174,7 +174,7 @@ def test_a_worker_that_awaits_an_answer_is_not_at_rest() -> None:
     few = World(ready=3, window=1)
     few.place_comes()
     assert few.asked == [1] and not few.places.requests
-    few.gate._seeking = False
+    few.gate._demand.seeking = False
     assert not few.gate.at_rest()
     few.grant()
     assert few.gate.at_rest()
