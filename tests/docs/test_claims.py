@@ -19,7 +19,7 @@ from celery_concurrency_id.semaphore import operator, positions, scripts
 from celery_concurrency_id.semaphore.connect import connect, is_redis_url
 from celery_concurrency_id.semaphore.semaphore import RECOVERY_MS, SHORT_TIER
 from celery_concurrency_id.settings import TASK_OPTIONS, Settings
-from celery_concurrency_id.worker import ahead, compat, figures, link, parking
+from celery_concurrency_id.worker import ahead, compat, figures, link, parking, reserve
 from docs.samples import PAGES, ROOT, text_of
 from faults.matrix import CAMPAIGN
 
@@ -183,6 +183,10 @@ CONSTANTS = [
     ("docs/design.md", "a *recovery* of at most {:g} s", RECOVERY_MS / 1000),
     ("docs/design.md", "lately taken less than {:g} s", ahead.SHORT_TASK),
     ("docs/design.md", "or since {:g} or more wait", ahead.PLENTY),
+    ("docs/design.md", "lately taken less than {:g} ms", 1000 * reserve._VERY_SHORT),
+    ("docs/design.md", "and {} or more ids are ready", reserve._MANY_IDS),
+    ("docs/design.md", "as it has places, {} at the most", reserve._MOST),
+    ("docs/design.md", "waited for a place for {:g} ms goes back", 1000 * reserve.Reserve.patience),
     ("docs/design.md", "the same way after {:g} minutes", parking._LONGEST / 60),
 ]
 
