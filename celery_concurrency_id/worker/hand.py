@@ -13,7 +13,7 @@ class Hand:
 
     Args:
         places: The pool's.
-        on_place: Called when one has come.
+        on_place: Called when one has come, unless that was at once.
     """
 
     def __init__(self, places: Any, on_place: Callable[[], Any]) -> None:
@@ -33,10 +33,14 @@ class Hand:
         return self._held - self.asked
 
     def request(self) -> None:
-        """Ask the pool for a place; it may come at once."""
+        """Ask the pool for a place; nobody is called for one that comes at once."""
         self.requested += 1
         before = self._held
-        self.places.request(partial(self._came, self._generation))
+        self._on_the_spot = True
+        try:
+            self.places.request(partial(self._came, self._generation))
+        finally:
+            self._on_the_spot = False
         if self._held == before:
             self.places.short()
 
@@ -46,13 +50,9 @@ class Hand:
             self.request()
 
     def ready(self) -> bool:
-        """Say whether a task can start this moment; nobody is called for the place that this may take."""
+        """Say whether a task can start this moment."""
         if not self.free and not self.requested:
-            self._on_the_spot = True
-            try:
-                self.request_if_soon()
-            finally:
-                self._on_the_spot = False
+            self.request_if_soon()
         return self.free > 0
 
     def _came(self, generation: int) -> None:

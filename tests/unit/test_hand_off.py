@@ -12,6 +12,7 @@ import pytest
 
 from celery_concurrency_id.worker import gate as gate_module
 from celery_concurrency_id.worker.events import SlotEvents
+from celery_concurrency_id.worker.hand import Hand
 from celery_concurrency_id.worker.handover import HandOver
 from celery_concurrency_id.worker.loop import BrokerLost, HubLoop
 from celery_concurrency_id.worker.slot import Slot, State
@@ -202,3 +203,17 @@ def test_an_event_costs_nothing_where_the_worker_sends_none_of_its_group(groups:
     events = SlotEvents(SimpleNamespace(event_dispatcher=dispatcher))
     events.acquired(Slot("gpu", "1"), SimpleNamespace(id="task", name="celery.ping", task=None))
     assert told == ([] if groups == {"worker"} else ["concurrency-slot-acquired"])
+
+
+def test_nobody_is_called_for_a_place_that_comes_at_once(told: list[str]) -> None:
+    later: list[Callable[[], Any]] = []
+    places = SimpleNamespace(request=lambda on_place: on_place(), short=lambda: told.append("short"))
+    hand = Hand(places, lambda: told.append("came"))
+    hand.request()
+    assert (hand.free, told) == (1, [])
+
+    places.request = later.append
+    hand.request()
+    assert (hand.free, told) == (1, ["short"])
+    later[0]()
+    assert (hand.free, told) == (2, ["short", "came"])
