@@ -328,7 +328,7 @@ class Gate:
         """Say whether an open slot may wait for a place that was requested.
 
         It may for as long as the pool takes to hand over a free one. What comes later stands behind other tasks, which
-        may take minutes, while other workers are idle.
+        may take minutes, while other workers are idle. One beyond the places may for as long as the reserve says.
         """
         now = self._clock()
         if slot.short_since is None:

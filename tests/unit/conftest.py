@@ -9,6 +9,7 @@ import pytest
 from celery import Celery, _state
 
 from celery_concurrency_id import QueuedTask
+from celery_concurrency_id.worker.loop import HubLoop
 
 
 def nothing() -> None:
@@ -62,3 +63,13 @@ def ordinary() -> Callable[..., Any]:
         return app.tasks[name]
 
     return ordinary
+
+
+@pytest.fixture
+def loop(hub: Any) -> Iterator[HubLoop]:
+    """The gate's loop on the hub of the test's file."""
+    loop = HubLoop(hub)
+    loop.register()
+    yield loop
+    loop.stop()
+    assert not hub.on_tick

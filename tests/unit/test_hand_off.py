@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import select
 from collections import deque
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, Callable
 
@@ -96,15 +95,6 @@ class Hub:
 @pytest.fixture
 def hub(told: list[str]) -> Hub:
     return Hub(told)
-
-
-@pytest.fixture
-def loop(hub: Hub) -> Iterator[HubLoop]:
-    loop = HubLoop(hub)
-    loop.register()
-    yield loop
-    loop.stop()
-    assert not hub.on_tick
 
 
 def test_what_comes_after_the_pools_write_comes_after_the_next_poll_whoever_asks(

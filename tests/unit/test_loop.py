@@ -19,14 +19,6 @@ def hub() -> Iterator[Hub]:
     hub.close()
 
 
-@pytest.fixture
-def loop(hub: Hub) -> Iterator[HubLoop]:
-    loop = HubLoop(hub)
-    loop.register()
-    yield loop
-    loop.stop()
-
-
 def turned_until(hub: Hub, condition: Callable[[], Any]) -> None:
     def turn() -> Any:
         hub.run_once()

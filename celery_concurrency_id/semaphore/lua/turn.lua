@@ -145,11 +145,11 @@ end
 wake()
 local now_idle = redis.call('ZSCORE', idle, worker) and 1 or 0
 
+local first = redis.call('ZRANGE', ready, 0, 1)
+
 -- A slot goes back where another id is ready for this fleet, the id is paused, more are held than the limit allows, or a
 -- task waits to have one again: whose turn it is must be seen here; where it takes others with it; and where somebody else
 -- waits for a slot of its id.
-local first = redis.call('ZRANGE', ready, 0, 1)
-
 local function keep(id, others)
   if #first > 1 then return 0 end
   local free, needs, weights = free_slots(id)
