@@ -258,8 +258,7 @@ def test_slots_beyond_the_places_of_a_worker_that_dies_go_to_others(make_setup: 
 
     setup.worker.container.kill()
 
-    # The audit sets slots right that were forgotten, too, but later.
-    setup.wait_ended(results, timeout=20)
+    setup.wait_ended(results, timeout=60)
     killed = {run.task for run in setup.sweep.runs() if run.end is None}
     assert {setup.sweep.peak(f"tenant-{each}", killed=killed) for each in tenants} == {1}
     assert len(setup.sweep.ended()) >= len(results)
